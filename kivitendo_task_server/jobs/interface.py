@@ -1,0 +1,85 @@
+"""What a job is and what it knows. This is also the interface for jobs of the user's own.
+
+A job gets a :class:`JobContext` and returns a :class:`JobResult` (or just the result's text).
+What it writes through ``context.connection`` without committing is committed together with its
+history row, so such a job takes effect exactly once, also under kill -9. A job that commits by
+itself must be safe to repeat. An exception makes the run a failure and rolls back what is open.
+"""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, ClassVar
+
+from kivitendo_task_server.clock import Clock
+from kivitendo_task_server.config.settings import Settings
+from kivitendo_task_server.database.connection import Connection
+from kivitendo_task_server.database.tenants import Tenant
+
+
+@dataclass(frozen=True)
+class JobRow:
+    """A row of background_jobs as read under the claim (task-server.md, d.1)."""
+
+    id: int
+    type: str | None
+    package_name: str
+    last_run_at: datetime | None = None
+    next_run_at: datetime | None = None
+    data: str | None = None
+    active: bool | None = True
+    cron_spec: str | None = None
+    node_id: str | None = None
+    description: str | None = None
+
+
+@dataclass
+class JobContext:
+    """All that a job may know: never the scheduler, never the daemon."""
+
+    tenant: Tenant
+    connection: Connection
+    settings: Settings
+    clock: Clock
+    log: logging.Logger | logging.LoggerAdapter[logging.Logger]
+    job: JobRow
+    options: dict[str, Any]
+    """The job's data column, parsed in kivitendo's YAML dialect (task-server.md, e.5)."""
+    kivitendo_dir: Path
+    progress: Callable[[str], None] = field(default=lambda text: None)
+    """Tells the log and the service's status line how far a long job is."""
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """What a run came to: the history row's result and, if it failed, its error."""
+
+    text: str | None = "1"
+    error: str | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether the history row's status is ``failure``."""
+        return self.error is not None
+
+
+class Job(ABC):
+    """A kind of job. Subclasses are small, have no state, and are made anew for each run."""
+
+    name: ClassVar[str]
+    """The package_name of kivitendo's table, for instance ``CreatePeriodicInvoices``."""
+
+    default_schedule: ClassVar[str | None] = None
+    """The cron specification a standard row of this job gets; None: not created by itself."""
+
+    summary: ClassVar[str] = ""
+    """One line for lists of jobs."""
+
+    @abstractmethod
+    def run(self, context: JobContext) -> JobResult | str | None:
+        """Do the work once. Text or None is the result of a success."""

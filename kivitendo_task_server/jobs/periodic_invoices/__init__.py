@@ -1,0 +1,1 @@
+"""The job CreatePeriodicInvoices: one module per subject of the specification."""

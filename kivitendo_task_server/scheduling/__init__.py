@@ -1,0 +1,1 @@
+"""When what runs: the cron dialect, the supervisor and the workers."""
