@@ -1,14 +1,17 @@
-"""The command line: finds the command's module, runs it, turns errors into messages and codes."""
+"""The command line: finds the command's module, runs it, turns errors into messages and codes.
+
+Every command is started through here, so this module and the parsers of the cli modules import
+nothing heavy: ``status`` must answer at once. What a command needs it imports when it runs.
+"""
 
 from __future__ import annotations
 
 import argparse
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 from importlib import import_module
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from kivitendo_task_server import __version__
 from kivitendo_task_server.errors import TaskServerError, UsageError
@@ -25,6 +28,37 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(message, remedy=f"see {self.prog} --help")
 
 
+class CommandParser(Parser):
+    """A command's parser: takes the options of all commands once more after the command."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        add_common_options(self)
+
+
+def add_common_options(parser: argparse.ArgumentParser) -> None:
+    """``-c`` and ``--kivitendo-dir``: understood before and after every command.
+
+    The results are ``arguments.configfile`` and ``arguments.kivitendo_dir``, None where not given.
+    """
+    common = parser.add_argument_group("options of all commands")
+    # SUPPRESS: the parser of the command must not overwrite what stood before the command
+    common.add_argument(
+        "-c",
+        "--configfile",
+        metavar="FILE",
+        default=argparse.SUPPRESS,
+        help="configuration file; a relative path starts in the kivitendo directory"
+        " (default: config/kivitendo.conf)",
+    )
+    common.add_argument(
+        "--kivitendo-dir",
+        metavar="DIRECTORY",
+        default=argparse.SUPPRESS,
+        help="where kivitendo is installed (default: looked for)",
+    )
+
+
 def build_parser() -> Parser:
     """The parser with all commands of COMMAND_MODULES."""
     parser = Parser(
@@ -32,7 +66,9 @@ def build_parser() -> Parser:
         description="Runs the background jobs of kivitendo, above all the recurring invoices.",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
+    add_common_options(parser)
+    parser.set_defaults(configfile=None, kivitendo_dir=None)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=CommandParser)
     for name in COMMAND_MODULES:
         import_module(f"kivitendo_task_server.cli.{name}").register(commands)
     return parser
@@ -58,6 +94,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except Exception as error:
         if os.environ.get("KIVITENDO_TASK_SERVER_TRACEBACK"):
+            import traceback
+
             traceback.print_exc()
         print(
             f"kivitendo-task-server: internal error: {type(error).__name__}: {error}"
