@@ -1,9 +1,15 @@
-"""Fixtures for all tests: one PostgreSQL a session, a fresh database a test."""
+"""Fixtures for all tests: one PostgreSQL a session, a fresh database a test.
+
+And the rule for tests/system: what boots containers needs root on Debian; elsewhere those tests
+are skipped, and the end of the report says how many and why.
+"""
 
 from __future__ import annotations
 
 import itertools
 import os
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,6 +22,7 @@ from kivitendo_task_server.database.connection import Connection, connect
 from kivitendo_task_server.demo.postgres import EmbeddedPostgres
 
 SCHEMAS = Path(kivitendo_task_server.demo.__file__).parent
+SYSTEM_TESTS = Path(__file__).parent / "system"
 NewDatabase = Callable[..., DatabaseAccess]
 
 
@@ -86,3 +93,45 @@ def _statement(cluster: EmbeddedPostgres, sql: str) -> None:
     with connection.cursor() as cursor:
         cursor.execute(sql)
     connection.close()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests/system, and put it first: one process is long busy with it."""
+    system = [item for item in items if SYSTEM_TESTS in item.path.parents]
+    if not system:
+        return
+    obstacle = _obstacle_to_containers()
+    for item in system:
+        item.add_marker(pytest.mark.system)
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group("system"))
+        if obstacle:
+            item.add_marker(pytest.mark.skip(reason=obstacle))
+    items.sort(key=lambda item: SYSTEM_TESTS not in item.path.parents)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say loudly which tests were left out."""
+    left_out = [
+        report
+        for report in terminalreporter.stats.get("skipped", [])
+        if "system" in report.keywords
+    ]
+    obstacle = _obstacle_to_containers()
+    if left_out and obstacle:
+        terminalreporter.write_sep("!", "SYSTEM TESTS LEFT OUT", yellow=True, bold=True)
+        terminalreporter.write_line(
+            f"{len(left_out)} tests of packages and containers did not run: {obstacle}."
+        )
+
+
+def _obstacle_to_containers() -> str | None:
+    """Why tests/system cannot run here; None if it can."""
+    if os.geteuid() != 0:
+        return "they boot containers and need root (sudo tools/test)"
+    missing = [name for name in ("mmdebstrap", "systemd-nspawn") if not shutil.which(name)]
+    if missing:
+        return f"the programs {' and '.join(missing)} are missing (tools/test installs them)"
+    if subprocess.run(["unshare", "-m", "true"], check=False, capture_output=True).returncode:
+        return "this system does not allow containers (unshare -m fails)"
+    return None
