@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 
 from kivitendo_task_server.clock import Clock
 from kivitendo_task_server.config.settings import Settings
-from kivitendo_task_server.database.connection import Connection
+from kivitendo_task_server.database.connection import Connection, connect
 from kivitendo_task_server.database.tenants import Tenant
 
 
@@ -53,6 +53,20 @@ class JobContext:
     kivitendo_dir: Path
     progress: Callable[[str], None] = field(default=lambda text: None)
     """Tells the log and the service's status line how far a long job is."""
+    actions_after_commit: list[Callable[[], None]] = field(default_factory=list)
+    """What :meth:`after_commit` has collected; run by whoever commits the job."""
+
+    def after_commit(self, action: Callable[[], None]) -> None:
+        """Have ``action`` called once the job's effects and its history row are committed.
+
+        For effects outside the database which must not happen if the run fails (a mail about
+        what was changed). Its own failure is logged and cannot change the job's result.
+        """
+        self.actions_after_commit.append(action)
+
+    def auth_connection(self) -> Connection:
+        """A new connection to the authentication database; the caller commits and closes it."""
+        return connect(self.settings.auth_database, purpose=f"job {self.job.package_name}")
 
 
 @dataclass(frozen=True)
@@ -79,6 +93,10 @@ class Job(ABC):
 
     summary: ClassVar[str] = ""
     """One line for lists of jobs."""
+
+    Options: ClassVar[type[Any] | None] = None
+    """The job's options, a dataclass made with :mod:`kivitendo_task_server.jobs.options`: checked
+    when a row is created. None: the job looks at ``context.options`` by itself."""
 
     @abstractmethod
     def run(self, context: JobContext) -> JobResult | str | None:
