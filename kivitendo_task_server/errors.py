@@ -18,6 +18,8 @@ init scripts, because init scripts hand ours on:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class TaskServerError(Exception):
     """Something the user can understand and act on; never shown with a traceback.
@@ -58,9 +60,27 @@ class NotInstalledError(TaskServerError):
 
 
 class ConfigurationError(TaskServerError):
-    """The configuration is missing, unreadable or wrong."""
+    """The configuration is missing, unreadable or wrong; all that is wrong at once.
+
+    ``problems`` are the single errors if there are several, else the error itself.
+    """
 
     exit_code = 6
+
+    def __init__(self, what: str, *, where: str | None = None, remedy: str | None = None) -> None:
+        super().__init__(what, where=where, remedy=remedy)
+        self.problems: tuple[ConfigurationError, ...] = (self,)
+
+    @classmethod
+    def all_of(cls, errors: Sequence[ConfigurationError]) -> ConfigurationError:
+        """One error that carries them all (at least one), each on a line of its own."""
+        problems = tuple(problem for error in errors for problem in error.problems)
+        if len(problems) == 1:
+            return problems[0]
+        lines = "".join(f"\n  {problem}" for problem in problems)
+        combined = cls(f"{len(problems)} errors in the configuration:{lines}")
+        combined.problems = problems
+        return combined
 
 
 class ControlError(TaskServerError):

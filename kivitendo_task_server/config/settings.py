@@ -1,16 +1,26 @@
 """The settings the service works with: typed, validated, with the origin of each.
 
-The text of the files is read by :mod:`kivitendo_task_server.config.grammar`; the meaning of every
-key follows task-server.md, a.3 to a.5.
+The text of the files is read by :mod:`kivitendo_task_server.config.grammar`, the keys are described
+in :mod:`kivitendo_task_server.config.keys`; their meaning follows task-server.md, a.3 to a.5.
 """
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
+
+from kivitendo_task_server.config.files import default_file, merged, read_file
+from kivitendo_task_server.config.grammar import ParsedFile
+from kivitendo_task_server.config.keys import KEYS, MAIL_BY_ADDRESS
+from kivitendo_task_server.config.masking import masked
+from kivitendo_task_server.config.reader import Effective, Reader
+from kivitendo_task_server.errors import ConfigurationError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -112,10 +122,109 @@ class Settings:
     debug: DebugSettings = DebugSettings()
     session_timeout: int = 480
     """``[authentication] session_timeout``, minutes."""
-    environment: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """What ``[environment]`` changes, variable -> new value; set by the process that starts."""
     runners: Mapping[str, Literal["native", "perl"]] = field(default_factory=dict)
     """``[task_server/runners]``: job name -> who runs it."""
-    sections: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    sections: Mapping[str, Mapping[str, str]] = field(default_factory=dict, repr=False)
     """Everything as merged text, for jobs that have a section of their own."""
     document_path: str = ""
     """``[paths] document_path``: where kivitendo's document storage lies."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What reading the configuration came to."""
+
+    settings: Settings
+    warnings: tuple[str, ...]
+    """A line each, with ``file:line``, section, key and value (secrets masked)."""
+    effective: tuple[Effective, ...] = field(repr=False)
+    """Every setting in force, as it may be shown, with its origin."""
+    files: tuple[Path, ...]
+    """The files that were read, the delivered defaults first."""
+
+    @property
+    def origins(self) -> dict[tuple[str, str], str]:
+        """(section, key) -> ``file:line`` or "default"."""
+        return {(each.section, each.key): each.origin for each in self.effective}
+
+
+def load(
+    config_file: Path, *, kivitendo_dir: Path, environ: Mapping[str, str] | None = None
+) -> Loaded:
+    """Read the delivered defaults and the local file, and validate all settings (a.1 to a.5).
+
+    ``environ`` (default: the process's) is only read, to compute ``settings.environment``.
+    Raises ConfigurationError with all that is wrong at once.
+    """
+    defaults, local = _read_both(default_file(kivitendo_dir), config_file)
+    sections = merged(defaults, local)
+    reader = Reader(sections, config_file)
+    reader.require_sections("task_server", "authentication/database")
+    reader.check_entries()
+    reader.check_unknown()
+    settings = _settings(reader, config_file, os.environ if environ is None else environ)
+    if local.file == defaults.file:
+        reader.warnings.append(f"{local.file}: no local configuration, only delivered defaults")
+    if reader.errors:
+        raise ConfigurationError.all_of(reader.errors)
+    described = {(each.section, each.key) for each in reader.effective}
+    others = (
+        Effective(section, key, masked(section, key, entry.value), entry.where)
+        for section, entries in sections.items()
+        for key, entry in entries.items()
+        if (section, key) not in described
+    )
+    return Loaded(
+        settings=settings,
+        warnings=tuple(reader.warnings),
+        effective=(*reader.effective, *others),
+        files=tuple(dict.fromkeys((defaults.file, local.file))),
+    )
+
+
+def _read_both(defaults: Path, local: Path) -> tuple[ParsedFile, ParsedFile]:
+    """Read both files, so that the errors of both are reported."""
+    parsed: list[ParsedFile] = []
+    errors: list[ConfigurationError] = []
+    for file in (defaults, local):
+        try:
+            parsed.append(read_file(file))
+        except ConfigurationError as error:
+            errors.append(error)
+    if errors:
+        raise ConfigurationError.all_of(errors)
+    return parsed[0], parsed[1]
+
+
+def _settings(reader: Reader, config_file: Path, environ: Mapping[str, str]) -> Settings:
+    """Build the settings; what is wrong gathers in the reader and has its default here."""
+
+    def section(kind: type[T], name: str, described_as: str = "") -> T:
+        return kind(**reader.values(name, KEYS[described_as or name], kind))
+
+    texts = {
+        name: {key: entry.value for key, entry in entries.items()}
+        for name, entries in reader.sections.items()
+    }
+    return Settings(
+        auth_database=section(DatabaseAccess, "authentication/database"),
+        config_file=config_file,
+        task_server=section(TaskServerSettings, "task_server"),
+        system=section(SystemSettings, "system"),
+        mail=section(MailDelivery, "mail_delivery"),
+        mail_by_address={
+            name.removeprefix(MAIL_BY_ADDRESS): section(MailDelivery, name, "mail_delivery")
+            for name in texts
+            if name.startswith(MAIL_BY_ADDRESS)
+        },
+        notify_on_failure=section(FailureNotification, "task_server/notify_on_failure"),
+        periodic_invoices=section(PeriodicInvoicesSettings, "periodic_invoices"),
+        debug=section(DebugSettings, "debug"),
+        runners=reader.runners(),
+        environment=reader.environment(environ),
+        sections=texts,
+        **reader.values("authentication", KEYS["authentication"], Settings),
+        **reader.values("paths", KEYS["paths"], Settings),
+    )

@@ -1,0 +1,75 @@
+"""The options that many commands share: which kivitendo directory, which configuration file."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from kivitendo_task_server.config.location import (
+    Location,
+    Surroundings,
+    configuration_file,
+    locate,
+)
+
+
+@dataclass(frozen=True)
+class Target:
+    """What the command line points at."""
+
+    location: Location
+    config_file: Path
+
+    @property
+    def kivitendo_dir(self) -> Path:
+        """The kivitendo directory found."""
+        return self.location.kivitendo_dir
+
+
+def add_location_options(parser: argparse.ArgumentParser) -> None:
+    """Add ``-c`` and ``--kivitendo-dir``."""
+    parser.add_argument(
+        "-c",
+        "--configfile",
+        metavar="FILE",
+        help="configuration file, relative to the kivitendo directory or the current one"
+        " (default: config/kivitendo.conf)",
+    )
+    parser.add_argument(
+        "--kivitendo-dir",
+        metavar="DIR",
+        help="kivitendo's directory (default: KIVITENDO_DIR, the installer's setting, the place"
+        " of -c, of this command, the current directory, the usual places)",
+    )
+
+
+def current_directory() -> Path:
+    """The caller's directory, or / if it has been removed."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        return Path("/")
+
+
+def target(arguments: argparse.Namespace) -> Target:
+    """Find kivitendo and the configuration file.
+
+    Raises NotInstalledError or ConfigurationError if there are none.
+    """
+    cwd = current_directory()
+    location = locate(
+        Surroundings(
+            option=arguments.kivitendo_dir,
+            config_option=arguments.configfile,
+            called_by=sys.argv[0],
+            cwd=cwd,
+            environ=os.environ,
+        )
+    )
+    return Target(
+        location,
+        configuration_file(arguments.configfile, kivitendo_dir=location.kivitendo_dir, cwd=cwd),
+    )

@@ -1,0 +1,25 @@
+"""Which settings are secret, and how they are shown instead."""
+
+from __future__ import annotations
+
+import re
+
+MASK = "********"
+
+_SECRET_NAME = re.compile(
+    r"passw|passphrase|secret|master_?key|api_?(key|id)|token|credential|private_?key",
+    re.IGNORECASE,
+)
+_PASSWORD_IN_URL = re.compile(r"(://[^\s/:@]*:)[^\s@/]+@")
+
+
+def is_secret(name: str) -> bool:
+    """Whether a key (or section) of this name holds something that must never be shown."""
+    return _SECRET_NAME.search(name) is not None
+
+
+def masked(section: str, key: str, value: str) -> str:
+    """The value as it may be shown: secrets masked, also the password within a URL."""
+    if value and (is_secret(key) or section == "secrets"):
+        return MASK
+    return _PASSWORD_IN_URL.sub(rf"\1{MASK}@", value)
