@@ -18,7 +18,7 @@ from kivitendo_task_server.errors import TaskServerError, UsageError
 
 # Each module has register(commands): it adds its sub-parsers, whose defaults carry run=function,
 # and function(arguments) returns the exit code.
-COMMAND_MODULES: tuple[str, ...] = ()
+COMMAND_MODULES: tuple[str, ...] = ("config",)
 
 
 class Parser(argparse.ArgumentParser):

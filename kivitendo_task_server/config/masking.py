@@ -18,8 +18,9 @@ def is_secret(name: str) -> bool:
     return _SECRET_NAME.search(name) is not None
 
 
-def masked(section: str, key: str, value: str) -> str:
-    """The value as it may be shown: secrets masked, also the password within a URL."""
+def shown(section: str, key: str, value: str) -> str:
+    """The value as it may be shown, on one line: secrets masked, also the password in a URL."""
     if value and (is_secret(key) or section == "secrets"):
         return MASK
-    return _PASSWORD_IN_URL.sub(rf"\1{MASK}@", value)
+    masked = _PASSWORD_IN_URL.sub(rf"\1{MASK}@", value)
+    return masked if masked.isprintable() else repr(masked)[1:-1]

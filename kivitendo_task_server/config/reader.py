@@ -13,7 +13,7 @@ from kivitendo_task_server.config.environment import environment_changes
 from kivitendo_task_server.config.files import Sections
 from kivitendo_task_server.config.grammar import Entry
 from kivitendo_task_server.config.keys import KEYS, OWN_SECTIONS, RUNNER, RUNNERS_SECTION, Key
-from kivitendo_task_server.config.masking import masked
+from kivitendo_task_server.config.masking import shown
 from kivitendo_task_server.config.parsers import UNSET, NotAllowed, Parser
 from kivitendo_task_server.errors import ConfigurationError
 
@@ -59,7 +59,7 @@ class Reader:
             else:
                 value = _default(kind, key.attribute)
             self.effective.append(
-                Effective(section, key.name, masked(section, key.name, _text(value)), origin)
+                Effective(section, key.name, shown(section, key.name, _text(value)), origin)
             )
         return result
 
@@ -161,7 +161,7 @@ class Reader:
     def _not_allowed(self, entry: Entry, allowed: str) -> None:
         self.errors.append(
             ConfigurationError(
-                f"{_shown(entry)}: not allowed; allowed is {allowed}", where=entry.where
+                f"{_line(entry)}: not allowed; allowed is {allowed}", where=entry.where
             )
         )
 
@@ -177,12 +177,11 @@ class Reader:
         )
 
     def _warn(self, entry: Entry, text: str) -> None:
-        self.warnings.append(f"{entry.where}: {_shown(entry)}: {text}")
+        self.warnings.append(f"{entry.where}: {_line(entry)}: {text}")
 
 
-def _shown(entry: Entry) -> str:
-    value = masked(entry.section, entry.key, entry.value)
-    return f"[{entry.section}] {entry.key} = {value if value.isprintable() else repr(value)}"
+def _line(entry: Entry) -> str:
+    return f"[{entry.section}] {entry.key} = {shown(entry.section, entry.key, entry.value)}"
 
 
 def _lines(lines: tuple[int, ...]) -> str:

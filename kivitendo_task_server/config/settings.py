@@ -16,7 +16,7 @@ from typing import Literal, TypeVar
 from kivitendo_task_server.config.files import default_file, merged, read_file
 from kivitendo_task_server.config.grammar import ParsedFile
 from kivitendo_task_server.config.keys import KEYS, MAIL_BY_ADDRESS
-from kivitendo_task_server.config.masking import masked
+from kivitendo_task_server.config.masking import shown
 from kivitendo_task_server.config.reader import Effective, Reader
 from kivitendo_task_server.errors import ConfigurationError
 
@@ -171,7 +171,7 @@ def load(
         raise ConfigurationError.all_of(reader.errors)
     described = {(each.section, each.key) for each in reader.effective}
     others = (
-        Effective(section, key, masked(section, key, entry.value), entry.where)
+        Effective(section, key, shown(section, key, entry.value), entry.where)
         for section, entries in sections.items()
         for key, entry in entries.items()
         if (section, key) not in described

@@ -1,4 +1,4 @@
-"""The options that many commands share: which kivitendo directory, which configuration file."""
+"""What the options of all commands point at: a kivitendo directory, a configuration file."""
 
 from __future__ import annotations
 
@@ -29,23 +29,6 @@ class Target:
         return self.location.kivitendo_dir
 
 
-def add_location_options(parser: argparse.ArgumentParser) -> None:
-    """Add ``-c`` and ``--kivitendo-dir``."""
-    parser.add_argument(
-        "-c",
-        "--configfile",
-        metavar="FILE",
-        help="configuration file, relative to the kivitendo directory or the current one"
-        " (default: config/kivitendo.conf)",
-    )
-    parser.add_argument(
-        "--kivitendo-dir",
-        metavar="DIR",
-        help="kivitendo's directory (default: KIVITENDO_DIR, the installer's setting, the place"
-        " of -c, of this command, the current directory, the usual places)",
-    )
-
-
 def current_directory() -> Path:
     """The caller's directory, or / if it has been removed."""
     try:
@@ -55,7 +38,7 @@ def current_directory() -> Path:
 
 
 def target(arguments: argparse.Namespace) -> Target:
-    """Find kivitendo and the configuration file.
+    """Find kivitendo and the configuration file by ``-c`` and ``--kivitendo-dir``.
 
     Raises NotInstalledError or ConfigurationError if there are none.
     """

@@ -1,0 +1,91 @@
+"""``check-config``: what the configuration comes to, and where each setting is from."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kivitendo_task_server.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from kivitendo_task_server.config.reader import Effective
+
+NO_FILE_NAMED = ""
+WIDEST = 60
+"""Characters of a setting before its origin stands out of line."""
+
+
+def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "check-config",
+        help="check the configuration and show all settings with their origin",
+        description="Reads the configuration as the service would and prints every setting in"
+        " force with its origin, secrets masked. Warnings go to stderr. Exits with 6 and all"
+        " errors if there are any.",
+    )
+    parser.add_argument(
+        "--json",
+        metavar="FILE",
+        nargs="?",
+        const=NO_FILE_NAMED,
+        help="print the sections of one file (default: the configuration file) as JSON instead,"
+        " as they stand there, secrets included",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run ``check-config``; raises ConfigurationError with all that is wrong."""
+    if arguments.json is not None:
+        return _print_sections(arguments)
+    from kivitendo_task_server.cli.target import target
+    from kivitendo_task_server.config.settings import load
+
+    aim = target(arguments)
+    loaded = load(aim.config_file, kivitendo_dir=aim.kivitendo_dir)
+    for warning in loaded.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    print(f"# kivitendo directory: {aim.kivitendo_dir} (found by {aim.location.rule})")
+    print(f"# configuration files: {', '.join(map(str, loaded.files))}")
+    _print_settings(loaded.effective, aim.kivitendo_dir)
+    print(f"\n# no errors, {len(loaded.warnings) or 'no'} warning{_plural(loaded.warnings)}")
+    return 0
+
+
+def _print_settings(effective: Iterable[Effective], kivitendo_dir: Path) -> None:
+    sections: dict[str, list[Effective]] = {}
+    for each in effective:
+        sections.setdefault(each.section, []).append(each)
+    for section, settings in sections.items():
+        print(f"\n[{section}]")
+        lines = [f"{each.key} = {each.value}".rstrip() for each in settings]
+        width = min(WIDEST, max(map(len, lines)))
+        for line, each in zip(lines, settings, strict=True):
+            print(f"{line:{width}}  # {each.origin.removeprefix(f'{kivitendo_dir}{os.sep}')}")
+
+
+def _print_sections(arguments: argparse.Namespace) -> int:
+    """Print the sections of one file; tests/vectors/config_vectors.json has the same form."""
+    from kivitendo_task_server.cli.target import target
+    from kivitendo_task_server.config.files import read_file
+
+    named = arguments.json != NO_FILE_NAMED
+    file = Path(arguments.json) if named else target(arguments).config_file
+    try:
+        parsed = read_file(file)
+    except ConfigurationError as error:
+        raise error.problems[0] from error
+    # in another encoding not every character can be printed as it is
+    as_it_is = sys.stdout.encoding.lower() == "utf-8"
+    print(json.dumps(parsed.plain(), indent=2, ensure_ascii=not as_it_is))
+    return 0
+
+
+def _plural(items: tuple[str, ...]) -> str:
+    return "" if len(items) == 1 else "s"
