@@ -1,0 +1,56 @@
+"""The numbers of the original: IEEE doubles, fifteen digits, and its own way of rounding.
+
+Section 6 of recurring-invoices.md. Amounts are ``float`` on purpose: rows must be identical to
+kivitendo's, and those come from doubles in one fixed order of operations.
+"""
+
+from __future__ import annotations
+
+import struct
+
+DIGITS = 15
+"""The digit budget of :func:`rounded` since release 4.1.0; before it was 16 (section 1.10)."""
+
+
+def number(text: str | None) -> float | None:
+    """A numeric or real column, read as text, as the double the original computes with (6.1)."""
+    return None if text is None else float(text)
+
+
+def sent(value: float) -> str:
+    """A double as the text the original sends to the database: 15 significant digits (6.1)."""
+    return format(value, ".15g")
+
+
+def rounded(value: float | None, places: int, digits: int = DIGITS) -> float:
+    """``round(x, d)`` of section 6.2: to about 12 decimals first, then half away from zero."""
+    if value is None:
+        return 0.0
+    size = abs(value)
+    extra = max(min(10, digits - len(str(int(size))) - places), places)
+    if places + extra == 0:
+        return value
+    text = f"{size:.{places + extra}f}"
+    kept, cut = divmod(int(text.replace(".", "")), 10**extra)
+    if cut >= 5 * 10 ** (extra - 1):
+        kept += 1
+    result = float(f"{kept}e-{places}")
+    return -result if value < 0 and kept else result
+
+
+def rounded_to_precision(value: float, precision: float, digits: int = DIGITS) -> float:
+    """Round to a multiple of ``defaults.precision`` (6.2), for instance to 0.05 in Switzerland.
+
+    Raises ZeroDivisionError for a precision of 0, as section 6.2 demands an error there.
+    """
+    return rounded(rounded(value / precision, 0, digits) * precision, 2, digits)
+
+
+def as_real(value: float) -> float:
+    """What a ``real`` column gives back when it is read as text: the shortest text of a float4."""
+    stored = struct.unpack("f", struct.pack("f", value))[0]
+    for significant in (6, 7, 8, 9):
+        shortest = float(f"{stored:.{significant}g}")
+        if struct.unpack("f", struct.pack("f", shortest))[0] == stored:
+            return shortest
+    return float(stored)

@@ -1,0 +1,74 @@
+"""The end of one-time configurations: they are switched off and their orders closed (2.6)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from kivitendo_task_server.database.schema import Columns
+from kivitendo_task_server.errors import TaskServerError
+from kivitendo_task_server.jobs.periodic_invoices.master_data import Cursor, Defaults
+from kivitendo_task_server.jobs.periodic_invoices.model import Order, PlannedInvoice
+
+
+def finish(
+    cursor: Cursor, block: Sequence[PlannedInvoice], columns: Columns, defaults: Defaults
+) -> None:
+    """Switch the configurations off and close the orders, with what saving an order entails.
+
+    Raises TaskServerError if a project is to be made whose number exists already.
+    """
+    cursor.execute(
+        "UPDATE periodic_invoices_configs SET active = false WHERE id = ANY(%s)",
+        ([planned.config.id for planned in block],),
+    )
+    orders = {planned.order.id: planned.order for planned in block}
+    if defaults.order_always_project:
+        for order in orders.values():
+            if order.record_type == "sales_order" and order.globalproject_id is None:
+                _make_project(cursor, order, defaults)
+    cursor.execute(
+        "UPDATE oe SET closed = true WHERE id = ANY(%s) AND closed IS DISTINCT FROM true",
+        (list(orders),),
+    )
+    if "record_type" in columns["oe"]:
+        _close_intakes(cursor, list(orders))
+
+
+def _make_project(cursor: Cursor, order: Order, defaults: Defaults) -> None:
+    """The project that every order must have; made after the invoice, which has none."""
+    cursor.execute(
+        "INSERT INTO project (projectnumber, description, customer_id, active, project_type_id,"
+        "                     project_status_id)"
+        " SELECT %s, %s, %s, true, %s, %s"
+        "  WHERE NOT EXISTS (SELECT 1 FROM project WHERE projectnumber = %s) RETURNING id",
+        (
+            order.ordnumber,
+            order.customer_name,
+            order.customer_id,
+            defaults.project_type_id,
+            defaults.project_status_id,
+            order.ordnumber,
+        ),
+    )
+    made = cursor.fetchone()
+    if made is None:
+        raise TaskServerError(
+            f"a project with number {order.ordnumber} exists already",
+            remedy="enter that project in the order, or rename it",
+        )
+    cursor.execute("UPDATE oe SET globalproject_id = %s WHERE id = %s", (made[0], order.id))
+
+
+def _close_intakes(cursor: Cursor, orders: list[int]) -> None:
+    """Close the sales order intakes that the orders descend from, over any number of links."""
+    cursor.execute(
+        "WITH RECURSIVE origin (id) AS ("
+        "   SELECT unnest(%s::int[])"
+        "   UNION SELECT link.from_id FROM record_links link JOIN origin"
+        "             ON link.to_table = 'oe' AND link.to_id = origin.id"
+        "          WHERE link.from_table = 'oe')"
+        " UPDATE oe SET closed = true FROM origin"
+        "  WHERE oe.id = origin.id AND oe.record_type::text = 'sales_order_intake'"
+        "    AND oe.closed IS DISTINCT FROM true",
+        (orders,),
+    )

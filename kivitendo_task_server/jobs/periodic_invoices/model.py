@@ -1,0 +1,170 @@
+"""What travels between reading, planning and posting.
+
+Numbers that are only copied stay the text the database gave; those that are computed with are
+doubles (6.1).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any
+
+from kivitendo_task_server.jobs.periodic_invoices.periods import Terms
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """An active row of periodic_invoices_configs, with what was billed of it so far."""
+
+    id: int
+    oe_id: int
+    ordnumber: str
+    terms: Terms
+    ar_chart_id: int
+    direct_debit: bool
+    print: bool
+    send_email: bool
+    previous: date | None
+    version: str
+    """The row's version (xmin): tells under the lock whether anybody changed it since."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A row of oe, with what the customer and the payment terms contribute."""
+
+    id: int
+    version: str
+    ordnumber: str
+    record_type: str
+    transdate: date | None
+    customer_id: int | None
+    customer_name: str | None
+    customer_payment_id: int | None
+    taxincluded: bool
+    taxzone_id: int
+    currency_id: int
+    payment_id: int | None
+    terms_netto: int | None
+    auto_calculation: bool | None
+    notes: str | None
+    intnotes: str | None
+    transaction_description: str | None
+    tax_point: date | None
+    shipto_id: int | None
+    own_shipto_id: int | None
+    """The order's own delivery address (module OE), to be cloned."""
+    globalproject_id: int | None
+    columns: dict[str, Any]
+    """The columns that are copied to ar as they are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The columns of parts that prices, costs and stock need."""
+
+    id: int
+    part_type: str
+    unit: str
+    price_factor_id: int | None
+    buchungsgruppen_id: int | None
+    description: str | None
+    lastcost: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A row of orderitems."""
+
+    id: int
+    order_id: int
+    parts_id: int | None
+    description: str | None
+    longdescription: str | None
+    qty: str | None
+    sellprice: str | None
+    discount: str | None
+    base_qty: str | None
+    lastcost: str | None
+    unit: str | None
+    price_factor_id: int | None
+    project_id: int | None
+    pricegroup_id: int | None
+    reqdate: date | None
+    serialnumber: str | None
+    transdate: str | None
+    cusordnumber: str | None
+    subtotal: bool | None
+    active_price_source: str
+    active_discount_source: str
+    mode: str
+    billed_once: bool
+    """Whether recurring_billing_invoice_id is set: a ``once`` item that has been billed."""
+    has_custom_variables: bool
+
+
+@dataclass(frozen=True, slots=True)
+class TaxKey:
+    """A row of taxkeys joined with its tax."""
+
+    startdate: date
+    taxkey_id: int
+    tax_id: int
+    rate: float
+    tax_chart_id: int | None
+
+
+@dataclass(slots=True)
+class Purchase:
+    """A row of invoice with goods that are still in stock (6.9)."""
+
+    id: int
+    base_qty: float
+    allocated: float
+    sellprice: float
+    discount: float
+
+
+@dataclass(slots=True)
+class Line:
+    """A row of the table invoice: one billed item, or a component of an assembly."""
+
+    values: dict[str, Any]
+    item_id: int | None = None
+    """The order item it comes from; None for components."""
+    has_custom_variables: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Posting:
+    """A row of acc_trans (6.8)."""
+
+    chart_id: int
+    amount: float
+    taxkey: int
+    tax_id: int
+    chart_link: str
+
+
+@dataclass(slots=True)
+class PlannedInvoice:
+    """One invoice, complete but for its ids and its number."""
+
+    config: Config
+    order: Order
+    period: date
+    ar: dict[str, Any]
+    lines: list[Line]
+    postings: list[Posting]
+    netamount: float
+    amount: float
+    taken: dict[int, float] = field(default_factory=dict)
+    """Quantities allocated from purchase rows, by invoice.id."""
+    once_items: list[int] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def imbalance(self) -> float:
+        """What the postings sum up to, EUR; 0 for a sound invoice."""
+        return sum(posting.amount for posting in self.postings)

@@ -1,0 +1,312 @@
+"""Writing invoices: the one place that does (sections 5.1 to 5.8, 6.8, 6.9).
+
+:func:`write` puts whole invoices into the transaction it is given, many at a time: ids in blocks,
+rows by COPY, the number range locked once and as late as possible. Locking the configurations and
+committing is the caller's business (see run.py).
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date
+from itertools import islice
+from typing import Any
+
+import psycopg2.errors
+
+from kivitendo_task_server.database.schema import Columns
+from kivitendo_task_server.errors import TaskServerError
+from kivitendo_task_server.jobs.periodic_invoices import closing
+from kivitendo_task_server.jobs.periodic_invoices.arithmetic import sent
+from kivitendo_task_server.jobs.periodic_invoices.master_data import Cursor, Defaults
+from kivitendo_task_server.jobs.periodic_invoices.model import Line, PlannedInvoice
+from kivitendo_task_server.jobs.periodic_invoices.numbers import successors
+
+
+class NumberRangeBusy(TaskServerError):  # noqa: N818 - read as a state, not as an error class
+    """Somebody holds the number range for so long that the run has to end."""
+
+
+@dataclass(frozen=True, slots=True)
+class PostedInvoice:
+    """An invoice that was written; it exists once the transaction is committed."""
+
+    ar_id: int
+    invnumber: str
+    planned: PlannedInvoice
+
+
+@dataclass(frozen=True, slots=True)
+class _Reserved:
+    """What the number range and the sequences gave for one block of invoices."""
+
+    database_date: date
+    numbers: list[str]
+    ar_ids: list[int]
+    line_ids: Iterator[int]
+    shipto_ids: Iterator[int]
+
+
+def write(
+    cursor: Cursor, block: Sequence[PlannedInvoice], columns: Columns, defaults: Defaults
+) -> list[PostedInvoice]:
+    """Write these invoices with all their rows; the caller holds their configurations' locks.
+
+    Raises psycopg2.Error, TaskServerError (an existing project), NumberRangeBusy. Nothing is
+    committed here.
+    """
+    reserved = _reserve(cursor, block)
+    posted = [
+        PostedInvoice(key, invnumber, planned)
+        for key, invnumber, planned in zip(reserved.ar_ids, reserved.numbers, block, strict=True)
+    ]
+    _write_heads(cursor, posted, columns["ar"])
+    _clone_addresses(cursor, posted, reserved.shipto_ids, columns["shipto"])
+    lines = _write_lines(cursor, posted, reserved.line_ids, columns["invoice"])
+    _clone_item_variables(cursor, lines)
+    _write_links(cursor, posted, lines)
+    _write_postings(cursor, posted, reserved.database_date)
+    _allocate(cursor, posted)
+    _mark_once_items(cursor, posted)
+    _remember_periods(cursor, posted)
+    finished = [one.planned for one in posted if one.planned.config.terms.one_time]
+    if finished:
+        closing.finish(cursor, finished, columns, defaults)
+    return posted
+
+
+def _reserve(cursor: Cursor, block: Sequence[PlannedInvoice]) -> _Reserved:
+    """Lock the number range (kivitendo's order: ar, then defaults) and take numbers and ids."""
+    lines = sum(len(planned.lines) for planned in block)
+    addresses = sum(planned.order.own_shipto_id is not None for planned in block)
+    try:
+        cursor.execute(
+            "LOCK TABLE ar IN ROW EXCLUSIVE MODE;"
+            "SELECT id, invnumber, current_date,"
+            "       ARRAY(SELECT nextval('glid')::int FROM generate_series(1, %s)),"
+            "       ARRAY(SELECT nextval('invoiceid')::int FROM generate_series(1, %s)),"
+            "       ARRAY(SELECT nextval('id')::int FROM generate_series(1, %s))"
+            "  FROM defaults ORDER BY id LIMIT 1 FOR UPDATE",
+            (len(block), lines, addresses),
+        )
+    except psycopg2.errors.LockNotAvailable as error:
+        raise NumberRangeBusy(
+            "the number range for invoices is locked by somebody else",
+            where="defaults.invnumber",
+            remedy="find the transaction that holds it (pg_stat_activity); the next run goes on",
+        ) from error
+    row = cursor.fetchone()
+    if row is None:
+        raise TaskServerError("the table defaults has no row", where="defaults")
+    numbers = _free_numbers(cursor, row[1], len(block))
+    cursor.execute("UPDATE defaults SET invnumber = %s WHERE id = %s", (numbers[-1], row[0]))
+    return _Reserved(row[2], numbers, row[3], iter(row[4]), iter(row[5]))
+
+
+def _free_numbers(cursor: Cursor, last: str | None, count: int) -> list[str]:
+    """The next ``count`` numbers that no row of ar has (5.8); asks only for candidates."""
+    candidates = successors(last)
+    free: list[str] = []
+    while len(free) < count:
+        asked = list(islice(candidates, count - len(free)))
+        # lower() is what the index is on; the comparison itself is exact
+        cursor.execute(
+            "SELECT invnumber FROM ar"
+            " WHERE lower(invnumber) = ANY(ARRAY(SELECT lower(c) FROM unnest(%s::text[]) c))",
+            (asked,),
+        )
+        taken = {number for (number,) in cursor}
+        free += [number for number in asked if number not in taken]
+    return free
+
+
+def _write_heads(cursor: Cursor, posted: list[PostedInvoice], present: frozenset[str]) -> None:
+    names = [name for name in ("id", "invnumber", *posted[0].planned.ar) if name in present]
+    _copy(
+        cursor,
+        "ar",
+        names,
+        (
+            [{"id": one.ar_id, "invnumber": one.invnumber, **one.planned.ar}[n] for n in names]
+            for one in posted
+        ),
+    )
+
+
+_LINE_COLUMNS = (
+    "id", "trans_id", "position", "parts_id", "description", "longdescription", "qty", "unit",
+    "base_qty", "allocated", "sellprice", "fxsellprice", "discount", "lastcost", "marge_total",
+    "marge_percent", "price_factor_id", "price_factor", "marge_price_factor", "project_id",
+    "pricegroup_id", "deliverydate", "serialnumber", "transdate", "cusordnumber", "ordnumber",
+    "donumber", "subtotal", "assemblyitem", "active_price_source", "active_discount_source",
+)  # fmt: skip
+
+
+def _write_lines(
+    cursor: Cursor, posted: list[PostedInvoice], ids: Iterator[int], present: frozenset[str]
+) -> list[tuple[int, Line]]:
+    """Write table invoice; returns each line with its id."""
+    names = [name for name in _LINE_COLUMNS if name in present]
+    written: list[tuple[int, Line]] = []
+
+    def rows() -> Iterator[list[Any]]:
+        for one in posted:
+            for line in one.planned.lines:
+                values = line.values
+                values["id"], values["trans_id"] = next(ids), one.ar_id
+                written.append((values["id"], line))
+                yield [values.get(name) for name in names]
+
+    _copy(cursor, "invoice", names, rows())
+    return written
+
+
+def _write_links(
+    cursor: Cursor, posted: list[PostedInvoice], lines: list[tuple[int, Line]]
+) -> None:
+    """Order to invoice, and item to item (5.5)."""
+    links: list[tuple[Any, ...]] = [("oe", one.planned.order.id, "ar", one.ar_id) for one in posted]
+    links += [
+        ("orderitems", line.item_id, "invoice", key)
+        for key, line in lines
+        if line.item_id is not None
+    ]
+    _copy(cursor, "record_links", ("from_table", "from_id", "to_table", "to_id"), links)
+
+
+def _write_postings(cursor: Cursor, posted: list[PostedInvoice], database_date: date) -> None:
+    names = (
+        "trans_id", "chart_id", "amount", "taxkey", "tax_id", "chart_link", "transdate", "gldate",
+        "project_id", "cleared", "fx_transaction", "ob_transaction", "cb_transaction",
+    )  # fmt: skip
+    _copy(
+        cursor,
+        "acc_trans",
+        names,
+        (
+            (
+                one.ar_id, row.chart_id, sent(row.amount), row.taxkey, row.tax_id, row.chart_link,
+                one.planned.ar["transdate"], database_date, one.planned.order.globalproject_id,
+                False, False, False, False,
+            )
+            for one in posted
+            for row in one.planned.postings
+        ),
+    )  # fmt: skip
+
+
+def _remember_periods(cursor: Cursor, posted: list[PostedInvoice]) -> None:
+    _copy(
+        cursor,
+        "periodic_invoices",
+        ("config_id", "ar_id", "period_start_date"),
+        ((one.planned.config.id, one.ar_id, one.planned.period) for one in posted),
+    )
+
+
+def _allocate(cursor: Cursor, posted: list[PostedInvoice]) -> None:
+    """Take the goods from the purchases (6.9); several takes of one row in their order."""
+    takes = [
+        (key, sent(taken)) for one in posted for key, taken in one.planned.taken.items() if taken
+    ]
+    for key, taken in takes:
+        cursor.execute(
+            "UPDATE invoice SET allocated = allocated + %s::real WHERE id = %s", (taken, key)
+        )
+
+
+def _mark_once_items(cursor: Cursor, posted: list[PostedInvoice]) -> None:
+    """Items billed once remember their invoice (5.7)."""
+    pairs = [(item, one.ar_id) for one in posted for item in one.planned.once_items]
+    if pairs:
+        cursor.execute(
+            "UPDATE orderitems SET recurring_billing_invoice_id = billed.ar_id"
+            "  FROM unnest(%s::int[], %s::int[]) billed (item_id, ar_id)"
+            " WHERE orderitems.id = billed.item_id"
+            "   AND orderitems.recurring_billing_invoice_id IS NULL",
+            ([item for item, _ in pairs], [ar_id for _, ar_id in pairs]),
+        )
+
+
+def _clone_item_variables(cursor: Cursor, lines: list[tuple[int, Line]]) -> None:
+    """Custom variables of the items go to the invoice's rows (5.4)."""
+    pairs = [(line.item_id, key) for key, line in lines if line.has_custom_variables]
+    _clone_variables(cursor, pairs, "orderitems", "IC", "invoice")
+
+
+def _clone_addresses(
+    cursor: Cursor, posted: list[PostedInvoice], ids: Iterator[int], present: frozenset[str]
+) -> None:
+    """An order's own delivery address becomes one of the invoice's own (5.2.3)."""
+    clones = [
+        (one.planned.order.own_shipto_id, next(ids), one.ar_id)
+        for one in posted
+        if one.planned.order.own_shipto_id is not None
+    ]
+    if not clones:
+        return
+    fixed = {"shipto_id", "trans_id", "module", "itime", "mtime"}
+    names = ", ".join(sorted(present - fixed))
+    old, new, invoices = ([clone[n] for clone in clones] for n in range(3))
+    cursor.execute(
+        f"INSERT INTO shipto (shipto_id, trans_id, module, {names})"  # noqa: S608
+        f" SELECT clone.new_id, clone.ar_id, 'AR', {names}"
+        "   FROM unnest(%s::int[], %s::int[], %s::int[]) clone (old_id, new_id, ar_id)"
+        "   JOIN shipto ON shipto.shipto_id = clone.old_id",
+        (old, new, invoices),
+    )
+    _clone_variables(cursor, [(clone[0], clone[1]) for clone in clones], "", "ShipTo", "")
+
+
+def _clone_variables(
+    cursor: Cursor,
+    pairs: Iterable[tuple[int | None, int]],
+    sub_module: str,
+    module: str,
+    new_sub_module: str,
+) -> None:
+    pairs = list(pairs)
+    if not pairs:
+        return
+    cursor.execute(
+        "INSERT INTO custom_variables (config_id, trans_id, sub_module, bool_value,"
+        "                              timestamp_value, text_value, number_value)"
+        " SELECT variable.config_id, clone.new_id, %s, coalesce(variable.bool_value, false),"
+        "        variable.timestamp_value, variable.text_value, variable.number_value"
+        "   FROM unnest(%s::int[], %s::int[]) clone (old_id, new_id)"
+        "   JOIN custom_variables variable"
+        "     ON variable.trans_id = clone.old_id AND variable.sub_module = %s"
+        "   JOIN custom_variable_configs config"
+        "     ON config.id = variable.config_id AND config.module = %s"
+        "  ORDER BY clone.new_id, variable.id",
+        (
+            new_sub_module,
+            [old for old, _ in pairs],
+            [new for _, new in pairs],
+            sub_module,
+            module,
+        ),
+    )
+
+
+_ESCAPES = str.maketrans({"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"})
+
+
+def _copy(cursor: Cursor, table: str, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Write rows by COPY, in PostgreSQL's text format."""
+    text = "".join(["\t".join(map(_copy_text, row)) + "\n" for row in rows])
+    if text:
+        cursor.copy_expert(f"COPY {table} ({', '.join(names)}) FROM STDIN", io.StringIO(text))
+
+
+def _copy_text(value: Any) -> str:
+    if value is None:
+        return "\\N"
+    if value is True:
+        return "t"
+    if value is False:
+        return "f"
+    text = str(value)
+    return text.translate(_ESCAPES) if not text.isalnum() else text
