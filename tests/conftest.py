@@ -54,9 +54,8 @@ def new_database(cluster: EmbeddedPostgres, templates: dict[str, str]) -> Iterat
 
     def make(kind: str = "tenant", name: str | None = None) -> DatabaseAccess:
         name = name or f"{kind}_{os.getpid()}_{next(serial)}"
-        _statement(cluster, f"CREATE DATABASE {name} TEMPLATE {templates[kind]}")
         made.append(name)
-        return cluster.access(name)
+        return create_database(cluster, name, templates[kind])
 
     yield make
     for name in made:
@@ -81,6 +80,12 @@ def tenant_connection(tenant_access: DatabaseAccess) -> Iterator[Connection]:
 def auth_access(new_database: NewDatabase) -> DatabaseAccess:
     """A fresh authentication database without rows."""
     return new_database("auth")
+
+
+def create_database(cluster: EmbeddedPostgres, name: str, template: str) -> DatabaseAccess:
+    """A new database as a copy of ``template``."""
+    _statement(cluster, f"CREATE DATABASE {name} TEMPLATE {template}")
+    return cluster.access(name)
 
 
 def _statement(cluster: EmbeddedPostgres, sql: str) -> None:

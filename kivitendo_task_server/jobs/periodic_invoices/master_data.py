@@ -124,11 +124,17 @@ class MasterData:
         return {one.id: one.allocated for rows in self.purchases.values() for one in rows}
 
     def take(self, taken: dict[int, float]) -> None:
-        """Let later plans see what a plan has taken, as the database would give it back."""
+        """Let later plans see what a plan has taken, as the database would give it back.
+
+        A purchase that was taken from goes behind the others: in the original the later invoices
+        of a run find it there, because an updated row moves to the end of its table.
+        """
         for purchases in self.purchases.values() if taken else ():
-            for purchase in purchases:
-                if purchase.id in taken:
-                    purchase.allocated = as_real(purchase.allocated + taken[purchase.id])
+            used = [purchase for purchase in purchases if purchase.id in taken]
+            for purchase in used:
+                purchase.allocated = as_real(purchase.allocated + taken[purchase.id])
+                purchases.remove(purchase)
+                purchases.append(purchase)
 
     def chart_link(self, chart_id: int) -> str:
         """The account's link text, which postings carry (6.8)."""
@@ -207,7 +213,7 @@ def _parts(cursor: Cursor, ids: list[int]) -> dict[int, Part]:
         " lastcost FROM parts WHERE id = ANY(%s)",
         (ids,),
     )
-    return {row[0]: Part(*row[:6], number(row[6])) for row in cursor}
+    return {row[0]: Part(*(*row[:6], number(row[6]))) for row in cursor}
 
 
 def _components(cursor: Cursor, parts: list[int]) -> dict[int, list[tuple[int, float]]]:

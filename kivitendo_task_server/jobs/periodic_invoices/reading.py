@@ -81,10 +81,13 @@ def read_orders(cursor: Cursor, columns: Columns, ids: Iterable[int]) -> dict[in
         if "record_type" in columns["oe"]
         else "CASE WHEN oe.quotation THEN 'sales_quotation' ELSE 'sales_order' END"
     )
+    # an order without transdate counts as one of the database's today, as in the original
     cursor.execute(
-        f"SELECT oe.id, oe.xmin::text, oe.ordnumber, {record_type}, oe.transdate, oe.customer_id,"  # noqa: S608
+        f"SELECT oe.id, oe.xmin::text, oe.ordnumber, {record_type},"  # noqa: S608
+        " coalesce(oe.transdate, current_date), oe.customer_id,"
         " customer.name, customer.payment_id, coalesce(oe.taxincluded, false), oe.taxzone_id,"
-        " oe.currency_id, oe.payment_id, terms.terms_netto, terms.auto_calculation, oe.notes, oe.intnotes,"
+        " oe.currency_id, oe.payment_id, terms.terms_netto, terms.auto_calculation, oe.notes,"
+        " oe.intnotes,"
         f" oe.transaction_description, {known('tax_point')}, oe.shipto_id, own.shipto_id,"
         f" oe.globalproject_id, {copied}"
         "  FROM oe"
@@ -98,7 +101,7 @@ def read_orders(cursor: Cursor, columns: Columns, ids: Iterable[int]) -> dict[in
         {"ids": list(ids)},
     )
     return {
-        row[0]: Order(*row[:21], columns=dict(zip(COPIED_FROM_ORDER, row[21:], strict=True)))
+        row[0]: Order(*(*row[:21], dict(zip(COPIED_FROM_ORDER, row[21:], strict=True))))
         for row in cursor
     }
 

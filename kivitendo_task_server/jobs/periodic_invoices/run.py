@@ -152,7 +152,9 @@ class BillingRun:
         with self._connection:
             self._begin()
             self._cursor.execute(
-                "UPDATE periodic_invoices_configs SET active = %s, end_date = %s"
+                # terminated: kivitendo makes NULL false whenever it saves the row
+                "UPDATE periodic_invoices_configs SET active = %s, end_date = %s,"
+                "       terminated = coalesce(terminated, false)"
                 " WHERE id = %s AND active AND end_date = %s",
                 (active, end_date, config.id, config.terms.end_date),
             )

@@ -1,0 +1,189 @@
+"""Replays vectors of the golden format (tests/golden/FORMAT.md) with our job, in this process.
+
+The rules of loading and comparing are those of tests/golden/compare.py, which came with the
+vectors. Used by tests/integration/test_golden_vectors.py and by tools/replay-vectors.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import kivitendo_task_server.demo
+from kivitendo_task_server.clock import FixedClock
+from kivitendo_task_server.config.settings import DatabaseAccess, Settings
+from kivitendo_task_server.database.connection import connect
+from kivitendo_task_server.database.tenants import Tenant, TenantUser
+from kivitendo_task_server.demo.postgres import EmbeddedPostgres
+from kivitendo_task_server.jobs.interface import JobContext, JobResult, JobRow
+from kivitendo_task_server.jobs.periodic_invoices.job import CreatePeriodicInvoices
+
+SCHEMA = Path(kivitendo_task_server.demo.__file__).parent / "tenant_schema.sql"
+GOLDEN = Path(__file__).parent / "golden"
+sys.path.insert(0, str(GOLDEN))
+import compare  # noqa: E402  (lies beside the vectors)
+
+
+class Database(compare.DB):  # type: ignore[misc]
+    """The vectors' database; emptied in one round trip, which TRUNCATE would take long for."""
+
+    def clear(self) -> None:
+        deletions = [f'DELETE FROM public."{table}"' for table in self.cols]
+        restarts = [
+            f"SELECT setval('public.\"{sequence}\"', {compare.FIRST_NEW_ID})"
+            for sequence in self.seqs
+        ]
+        switched = ["SET session_replication_role = replica", *deletions, *restarts]
+        self.cu.execute("; ".join([*switched, "SET session_replication_role = origin"]))
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """What became of one vector."""
+
+    name: str
+    about: str
+    differences: list[str]
+    result: JobResult
+
+
+class Replayer:
+    """Replays vectors on one database, which is emptied for each."""
+
+    def __init__(self, access: DatabaseAccess) -> None:
+        self._access = access
+        dsn = (
+            f"host={access.host} port={access.port} dbname={access.name}"
+            f" user={access.user} password={access.password}"
+        )
+        self._database = Database(dsn)
+
+    @cached_property
+    def _base(self) -> dict[str, Any]:
+        base: dict[str, Any] = json.loads((GOLDEN / "base.json").read_text("utf-8"))
+        return base
+
+    def replay(self, path: Path) -> Replayed:
+        """Load the vector, run the job once, compare what it did to the database."""
+        vector = json.loads(path.read_text("utf-8"))
+        self._database.clear()
+        self._database.load(self._base, vector)
+        before = self._database.snapshot()
+        result = self._run(vector)
+        actual = compare.effects(self._database, before, self._database.snapshot(), vector["today"])
+        expected = self._at_database_date(vector)
+        differences: list[str] = compare.differences(self._database, expected, actual)
+        differences += self._history_differences(vector, result)
+        return Replayed(vector["name"], vector["about"], differences, result)
+
+    def _at_database_date(self, vector: dict[str, Any]) -> dict[str, Any]:
+        """What is expected, with today's date where the database's clock had put its own.
+
+        An order without transdate gives an orddate of the day the vector was measured.
+        """
+        expected: dict[str, Any] = vector["expected"]
+        undated = {
+            o["ordnumber"] for o in vector["input"].get("oe", []) if o.get("transdate", "") is None
+        }
+        for row in expected["inserted"].get("ar", []):
+            if row["ordnumber"] in undated and row["orddate"] is not None:
+                row["orddate"] = str(self._database.q("SELECT current_date")[0][0])
+        return expected
+
+    def _run(self, vector: dict[str, Any]) -> JobResult:
+        moment = datetime.fromisoformat(f"{vector['today']}T{vector.get('now', '12:00:00')}")
+        user = vector["user"]
+        connection = connect(self._access, purpose="replay")
+        try:
+            with connection, connection.cursor() as cursor:
+                cursor.execute("SET timezone TO 'UTC'")
+            context = JobContext(
+                tenant=Tenant(
+                    1,
+                    "Golden",
+                    self._access,
+                    TenantUser(
+                        login=user["login"],
+                        email=user.get("email") or "",
+                        countrycode=user["countrycode"],
+                        dateformat=user["dateformat"],
+                        numberformat=user["numberformat"],
+                    ),
+                ),
+                connection=connection,
+                settings=Settings(self._access, Path("config/kivitendo.conf")),
+                clock=FixedClock(moment.replace(tzinfo=UTC)),
+                log=logging.getLogger("replay"),
+                job=JobRow(1, "interval", "CreatePeriodicInvoices"),
+                options={},
+                kivitendo_dir=Path.cwd(),
+            )
+            return CreatePeriodicInvoices().run(context)
+        finally:
+            connection.close()
+
+    def _history_differences(self, vector: dict[str, Any], result: JobResult) -> list[str]:
+        expected = "failure" if vector.get("failing_configs") else vector["history"]["status"]
+        actual = "failure" if result.failed else "success"
+        if expected == actual:
+            return []
+        return [f"history: expected {expected}, got {actual}: {result.error}"]
+
+
+def tenant_database(cluster: EmbeddedPostgres, name: str) -> DatabaseAccess:
+    """A new database of this cluster with kivitendo's tables."""
+    maintenance = connect(cluster.access("postgres"), purpose="replay")
+    maintenance.autocommit = True
+    with maintenance.cursor() as cursor:
+        cursor.execute(f"CREATE DATABASE {name}")
+    maintenance.close()
+    connection = connect(cluster.access(name), purpose="replay")
+    with connection, connection.cursor() as cursor:
+        cursor.execute(SCHEMA.read_text("utf-8"))
+    connection.close()
+    return cluster.access(name)
+
+
+def vector_files(paths: Iterable[Path]) -> Iterator[Path]:
+    """The vector files named, and those in the folders named, by name."""
+    for path in paths:
+        yield from sorted(path.glob("*.json")) if path.is_dir() else [path]
+
+
+def main() -> int:
+    """Replay what the command line names; exit code 1 if any vector failed."""
+    parser = argparse.ArgumentParser(prog="replay-vectors", description="Replay golden vectors.")
+    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="vector or folder")
+    parser.add_argument("-q", "--quiet", action="store_true", help="only failures and the summary")
+    arguments = parser.parse_args()
+    missing = [str(path) for path in arguments.paths if not path.exists()]
+    files = [] if missing else list(vector_files(arguments.paths))
+    if missing or not files:
+        print(f"replay-vectors: no vectors: {', '.join(missing) or 'folder is empty'}")
+        return 2
+    failed = 0
+    with EmbeddedPostgres(durable=False) as cluster:
+        access = tenant_database(cluster, "golden")
+        replayer = Replayer(access)
+        for path in files:
+            replayed = replayer.replay(path)
+            if replayed.differences:
+                failed += 1
+                print(f"FAIL {replayed.name} ({replayed.about})")
+                print("".join(f"     {line}\n" for line in replayed.differences), end="")
+            elif not arguments.quiet:
+                print(f"ok   {replayed.name}")
+    print(f"{len(files) - failed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
