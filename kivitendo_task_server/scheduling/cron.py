@@ -175,14 +175,14 @@ class Schedule:
         if either and (day.complete or weekday.complete):
             days = weekdays = "*"
         else:
-            days = _numbers(day.values) if day.restricted else "*"
-            weekdays = _numbers(n % 7 for n in weekday.values) if weekday.restricted else "*"
+            days = _numbers(day) if day.restricted else "*"
+            weekdays = _numbers(weekday) if weekday.restricted else "*"
         return " ".join(
             (
-                _numbers(self.minute.values),
-                _numbers(self.hour.values),
+                _numbers(self.minute),
+                _numbers(self.hour),
                 days,
-                _numbers(self.month.values),
+                _numbers(self.month),
                 weekdays,
             )
         )
@@ -219,7 +219,11 @@ def _jump(moment: datetime) -> timedelta:
     return after - before
 
 
-def _numbers(values: Iterator[int] | tuple[int, ...]) -> str:
+def _numbers(field: CronField) -> str:
+    """The field for croniter, whose Sunday is 0 in all versions."""
+    if field.complete:
+        return "*"
+    values = (n % 7 for n in field.values) if field.kind is WEEKDAY else field.values
     return ",".join(map(str, values))
 
 
