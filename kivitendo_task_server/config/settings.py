@@ -74,6 +74,9 @@ class MailDelivery:
     password: str = field(default="", repr=False)
     ehlo: str = "localhost"
     debug: bool = False
+    verify_certificate: bool | None = None
+    """Our own key. Whether the server's certificate must be good; None: unless the server is this
+    machine."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,126 @@
+"""Delivery by a sendmail program (task-server.md, a.5, ``[mail_delivery] sendmail``).
+
+The command is a template: ``<%if myconfig_email%> -f <%myconfig_email%><%end%>``. kivitendo puts
+the address of the user there, so that bounces reach whoever that is; here it is the address of
+the sender, the same as with SMTP. The words are split here: no shell takes part.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shlex
+import signal
+import subprocess
+import tempfile
+import threading
+from collections.abc import Sequence
+from email.message import EmailMessage
+
+from kivitendo_task_server.config.settings import MailDelivery
+from kivitendo_task_server.mail.message import serialised
+from kivitendo_task_server.mail.outcome import Outcome, all_refused
+
+# sysexits.h: bad data, no such user, no such host. All else may be better later.
+_PERMANENT_EXIT_CODES = frozenset({65, 67, 68})
+_SAFE_ADDRESS = re.compile(r"[\w.\-+=@]+\Z", re.ASCII)
+_CONDITION = re.compile(r"<%\s*if\s+myconfig_email\s*%>(.*?)<%\s*end\s*%>", re.DOTALL)
+_VARIABLE = re.compile(r"<%\s*myconfig_email\s*%>")
+_ERROR_TEXT = 2000  # characters of the program's own words that are kept
+
+
+class _BadCommandError(Exception):
+    """The configured command cannot be run as it stands."""
+
+
+def send_by_sendmail(
+    settings: MailDelivery,
+    message: EmailMessage,
+    sender: str,
+    recipients: Sequence[str],
+    timeout: float,
+) -> Outcome:
+    """Give the message to the program, which reads the recipients from it (``-t``).
+
+    ``timeout`` in seconds; then the program is killed. Never raises for what the program does.
+    """
+    try:
+        command = expand_command(settings.sendmail, sender)
+        code, words, read_all = _run(command, serialised(message, with_bcc=True), timeout)
+    except _BadCommandError as error:
+        text = f"[mail_delivery] sendmail = {settings.sendmail!r}: {error}"
+        return all_refused(recipients, text, permanent=False)
+    except subprocess.TimeoutExpired:
+        text = f"{command[0]} did not end within {timeout:.0f} s and was stopped"
+        # it may have handed the mail on before it hung
+        return all_refused(recipients, text, permanent=False, uncertain=True)
+    except OSError as error:
+        return all_refused(recipients, f"{command[0]}: {error.strerror}", permanent=False)
+    if code == 0 and read_all:
+        return Outcome(tuple(recipients), (), words or f"accepted by {command[0]}")
+    if code == 0:
+        reason = "ended without reading the whole mail"
+    elif code < 0:
+        reason = f"was ended by {signal.Signals(-code).name}"
+    else:
+        reason = f"ended with exit code {code}"
+    text = f"{command[0]} {reason}" + (f": {words}" if words else "")
+    return all_refused(recipients, text, permanent=code in _PERMANENT_EXIT_CODES)
+
+
+def expand_command(template: str, address: str) -> list[str]:
+    """The words of the command. An address with characters that kivitendo removes is left out."""
+    safe = address if _SAFE_ADDRESS.match(address) else ""
+    text = _CONDITION.sub(lambda match: match[1] if safe else "", template)
+    text = _VARIABLE.sub(safe, text)
+    if "<%" in text:
+        raise _BadCommandError("only myconfig_email can be used between <% and %>")
+    lexer = shlex.shlex(text, posix=True, punctuation_chars=True)
+    lexer.whitespace_split = True
+    lexer.commenters = ""
+    try:
+        words = list(lexer)
+    except ValueError as error:
+        raise _BadCommandError(str(error)) from error
+    if not words:
+        raise _BadCommandError("the command is empty")
+    if any(word and set(word) <= set("();<>|&") for word in words):
+        raise _BadCommandError("there is no shell for pipes and redirections; name a script")
+    return words
+
+
+def _run(command: list[str], data: bytes, timeout: float) -> tuple[int, str, bool]:
+    """Exit code, what the program said, and whether it took the whole mail."""
+    with tempfile.TemporaryFile() as words:
+        process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=words, stderr=words, start_new_session=True
+        )
+        taken = threading.Event()
+        # a thread, because a program that neither reads nor ends must not hold up the time limit
+        feeder = threading.Thread(target=_feed, args=(process, data, taken), daemon=True)
+        feeder.start()
+        try:
+            code = process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            raise
+        finally:
+            feeder.join(timeout=5)
+        words.seek(0)
+        text = words.read(4 * _ERROR_TEXT).decode("utf-8", "replace")
+    return code, " ".join(text.split())[:_ERROR_TEXT], taken.is_set()
+
+
+def _feed(process: subprocess.Popen[bytes], data: bytes, taken: threading.Event) -> None:
+    assert process.stdin is not None
+    # the program may be gone before it has read everything; then the pipe breaks
+    with contextlib.suppress(OSError):
+        try:
+            process.stdin.write(data)
+            process.stdin.flush()
+            taken.set()
+        finally:
+            process.stdin.close()
