@@ -21,6 +21,7 @@ from kivitendo_task_server.config.parsers import (
     nonempty_text,
     session_minutes,
     switch,
+    switch_or_default,
     text,
     whole_number,
 )
@@ -117,6 +118,11 @@ KEYS: Mapping[str, tuple[Key, ...]] = {
         Key("password", text, "SMTP password"),
         Key("ehlo", text, "our name in EHLO"),
         Key("debug", switch, "log the SMTP protocol"),
+        Key(
+            "verify_certificate",
+            switch_or_default,
+            "the SMTP server's certificate must be good; empty: unless the server is this machine",
+        ),
     ),
     "periodic_invoices": (
         Key("send_email_to", text, "who gets the summary: address or login; empty: nobody"),

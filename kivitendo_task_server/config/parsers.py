@@ -76,6 +76,11 @@ def switch(value: str, warn: Warn) -> bool:
     return True
 
 
+def switch_or_default(value: str, warn: Warn) -> bool | Unset:
+    """On or off, and empty means the default, which depends on other keys."""
+    return switch(value, warn) if value else UNSET
+
+
 def choice(*allowed: str, empty: str | None = None) -> Parser:
     """One of some words, in any case; ``empty`` is what an empty value means (None: UNSET)."""
 

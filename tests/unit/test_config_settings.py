@@ -575,3 +575,13 @@ def test_environment_of_a_configuration(kivitendo: Installation) -> None:
         "TZ_OF_JOBS": "Europe/Berlin",
     }
     assert dict(os.environ) == before
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("", None), ("0", False), ("no", False), ("1", True), ("yes", True)]
+)
+def test_certificates_are_verified_or_not(
+    kivitendo: Installation, text: str, value: bool | None
+) -> None:
+    mail = kivitendo.load(f"[mail_delivery]\nverify_certificate = {text}\n").settings.mail
+    assert mail.verify_certificate is value
