@@ -89,7 +89,10 @@ class Job(ABC):
     """The package_name of kivitendo's table, for instance ``CreatePeriodicInvoices``."""
 
     default_schedule: ClassVar[str | None] = None
-    """The cron specification a standard row of this job gets; None: not created by itself."""
+    """The cron specification of a new row if none is given; None: the user must say."""
+
+    standard: ClassVar[bool] = False
+    """Whether every tenant should have a row of this job, with the default schedule."""
 
     summary: ClassVar[str] = ""
     """One line for lists of jobs."""

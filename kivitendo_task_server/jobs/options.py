@@ -105,6 +105,8 @@ def text(default: str | None = None, *, name: str | None = None, required: bool 
     def read(value: Value) -> str | None:
         if value is not None and not isinstance(value, str):
             raise _UnusableError("text")
+        if "\0" in (value or ""):  # "\0" in double quotes; PostgreSQL has no such text
+            raise _UnusableError("text without NUL characters")
         if required and not (value or "").strip():
             raise _UnusableError("text that is not blank")
         return value or default
@@ -113,11 +115,11 @@ def text(default: str | None = None, *, name: str | None = None, required: bool 
     return field(metadata=metadata) if required else field(default=default, metadata=metadata)
 
 
-def choice(default: str, *allowed: str) -> Any:
-    """One of some words; undefined and empty mean the default."""
+def choice(default: str, *allowed: str, zero_means_default: bool = False) -> Any:
+    """One of some words; undefined and empty mean the default, so may 0."""
 
     def read(value: Value) -> str:
-        if value in (None, ""):
+        if value in (None, "") or (zero_means_default and value == "0"):
             return default
         if isinstance(value, str) and value in allowed:
             return value
@@ -140,6 +142,19 @@ def texts(*, required: bool = False) -> Any:
 
     metadata = {"read": read}
     return field(metadata=metadata) if required else field(default=(), metadata=metadata)
+
+
+def mapping() -> Any:
+    """``key: value`` lines of their own, further indented; whoever gets them reads them."""
+
+    def read(value: Value) -> Mapping[str, Value]:
+        if value is None:
+            return {}
+        if isinstance(value, dict):
+            return value
+        raise _UnusableError("a mapping: 'key: value' lines, further indented")
+
+    return field(default_factory=dict, metadata={"read": read})
 
 
 def _shown(value: Value) -> str:

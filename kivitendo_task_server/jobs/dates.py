@@ -1,0 +1,25 @@
+"""Calendar arithmetic as kivitendo's Perl libraries do it."""
+
+from __future__ import annotations
+
+import calendar
+from datetime import date, timedelta
+
+
+def minus_years(day: date, years: int) -> date:
+    """The same day ``years`` earlier; 29 February becomes 28 February (jobs.md, 1.8)."""
+    year = max(day.year - years, 1)
+    return date(year, day.month, min(day.day, _last_day(year, day.month)))
+
+
+def minus_months_keeping_month_end(day: date, months: int) -> date:
+    """``months`` earlier; the last day of a month leads to the last day again (jobs.md, 1.9)."""
+    month0 = max(day.year * 12 + day.month - 1 - months, 12)
+    year, month = divmod(month0, 12)
+    last = _last_day(year, month + 1)
+    is_month_end = (day + timedelta(days=1)).day == 1
+    return date(year, month + 1, last if is_month_end else min(day.day, last))
+
+
+def _last_day(year: int, month: int) -> int:
+    return calendar.monthrange(year, month)[1]
