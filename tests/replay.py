@@ -36,7 +36,7 @@ class Database(compare.DB):  # type: ignore[misc]
     """The vectors' database; emptied in one round trip, which TRUNCATE would take long for."""
 
     def clear(self) -> None:
-        deletions = [f'DELETE FROM public."{table}"' for table in self.cols]
+        deletions = [f'DELETE FROM public."{table}"' for table in self.cols]  # noqa: S608
         restarts = [
             f"SELECT setval('public.\"{sequence}\"', {compare.FIRST_NEW_ID})"
             for sequence in self.seqs
