@@ -1,11 +1,39 @@
-"""Structured log lines: ``time level action=... key=value ... message``."""
+"""Log lines, ``TEXT action=... key=value ...``, in kivitendo's file, the journal, or on stderr.
+
+The format of the file is kivitendo's own (task-server.md, f), so that existing evaluations go on
+working: ``YYYY-MM-DD HH:MM:SS.mmm PID [PID] LEVEL: TEXT``. Beyond the original, a message is always
+one line, and warnings, failures and changes of state are written at any ``global_level``
+(weakness 35); ``[task_server] debug`` adds details and tracebacks.
+"""
 
 from __future__ import annotations
 
 import logging
-from typing import Any
+import logging.handlers
+import os
+import stat
+import sys
+from dataclasses import dataclass
+from io import TextIOWrapper
+from pathlib import Path
+from typing import Any, Literal
+
+from kivitendo_task_server.errors import ConfigurationError, TaskServerError
 
 ROOT = "kivitendo_task_server"
+SYSLOG_SOCKET = Path("/dev/log")
+
+# kivitendo's names for the levels it has; the others keep Python's
+_KIVITENDO_LEVELS = {logging.DEBUG: "debug1", logging.INFO: "info"}
+
+# Python's level -> syslog's priority
+_PRIORITIES = (
+    (logging.CRITICAL, 2),
+    (logging.ERROR, 3),
+    (logging.WARNING, 4),
+    (logging.INFO, 6),
+    (logging.NOTSET, 7),
+)
 
 
 def logger(name: str) -> logging.Logger:
@@ -21,24 +49,172 @@ def fields(action: str, **values: Any) -> dict[str, Any]:
     return {"fields": {"action": action, **values}}
 
 
+@dataclass(frozen=True)
+class LogTarget:
+    """Where this service logs to; plain data, so that a worker process can be told."""
+
+    kind: Literal["file", "syslog", "journal", "stderr"] = "stderr"
+    file: Path | None = None
+    debug: bool = False
+
+
+def set_up(target: LogTarget) -> None:
+    """Send the whole process's log to ``target``; replaces what was set up before.
+
+    Raises ConfigurationError if the file cannot be written.
+    """
+    handler = _handler(target)
+    root = logging.getLogger()
+    for old in list(root.handlers):
+        root.removeHandler(old)
+        old.close()
+    root.addHandler(handler)
+    root.setLevel(logging.WARNING)
+    logging.getLogger(ROOT).setLevel(logging.DEBUG if target.debug else logging.INFO)
+    logging.captureWarnings(True)
+    # nobody reads a daemon's stderr; a handler that fails must not raise into the caller either
+    logging.raiseExceptions = False
+
+
+def _handler(target: LogTarget) -> logging.Handler:
+    handler: logging.Handler
+    if target.kind == "file":
+        assert target.file is not None
+        check_writable(target.file)
+        handler = DebugFileHandler(target.file)
+        handler.setFormatter(KivitendoFormatter(target.debug))
+    elif target.kind == "syslog":
+        handler = logging.handlers.SysLogHandler(str(SYSLOG_SOCKET))
+        handler.ident = f"kivitendo-background-jobs[{os.getpid()}]: "
+        handler.setFormatter(KeyValueFormatter(target.debug))
+    elif target.kind == "journal":
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(JournalFormatter(target.debug))
+    else:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(KivitendoFormatter(target.debug))
+    return handler
+
+
+class DebugFileHandler(logging.handlers.WatchedFileHandler):
+    """Appends to kivitendo's debug file; opens it anew when it was rotated away.
+
+    The original opens the file for every message and so never notices rotation; this does what
+    its users see, without the cost.
+    """
+
+    def __init__(self, file: Path) -> None:
+        super().__init__(file, encoding="utf-8", errors="backslashreplace")
+
+    def _open(self) -> TextIOWrapper:
+        return _open_log(Path(self.baseFilename))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            super().emit(record)
+        except OSError:
+            # the rotated file cannot be opened again (directory gone, disk full): logging must
+            # not end what it reports on, and the next message tries again
+            self.handleError(record)
+
+
+def check_writable(file: Path) -> None:
+    """Raise ConfigurationError if the log cannot be written; creates it where it is missing."""
+    try:
+        _open_log(file).close()
+    except OSError as error:
+        raise ConfigurationError(
+            f"the log file cannot be written: {error.strerror}",
+            where=str(file),
+            remedy="give it to the user the service runs as, or change [debug] file_name",
+        ) from error
+
+
+def _open_log(file: Path) -> TextIOWrapper:
+    """Open a log for appending, safely even as root in a directory that belongs to another.
+
+    There a link is refused, as the directory's owner could point it at any file of the system;
+    and a file made by root is given to that owner, as kivitendo writes to it too (weakness 13).
+    """
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK
+    owner = file.parent.stat()
+    foreign = os.geteuid() == 0 and owner.st_uid != 0
+    if foreign:
+        flags |= os.O_NOFOLLOW
+    created = False
+    try:
+        descriptor = os.open(file, flags)
+    except FileNotFoundError:
+        descriptor = os.open(file, flags | os.O_CREAT | (os.O_EXCL if foreign else 0), 0o640)
+        created = True
+    try:
+        found = os.fstat(descriptor)
+        if foreign and (not stat.S_ISREG(found.st_mode) or found.st_nlink != 1):
+            raise PermissionError(1, "not a plain file, in a directory of another user")
+        if foreign and created:
+            os.fchown(descriptor, owner.st_uid, owner.st_gid)
+        os.set_blocking(descriptor, True)
+        return os.fdopen(descriptor, "a", encoding="utf-8", errors="backslashreplace")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
 class KeyValueFormatter(logging.Formatter):
-    """Renders a record and its :func:`fields` as one line of text."""
+    """Renders a record and its :func:`fields` as one line; tracebacks only with ``debug``."""
+
+    def __init__(self, debug: bool = False) -> None:
+        super().__init__()
+        self._debug = debug
 
     def format(self, record: logging.LogRecord) -> str:
-        values: dict[str, Any] = getattr(record, "fields", {})
-        pairs = " ".join(f"{key}={_quoted(value)}" for key, value in values.items())
-        line = (
-            f"{record.levelname} {pairs} {record.getMessage()}"
-            if pairs
-            else (f"{record.levelname} {record.getMessage()}")
-        )
-        if record.exc_info:
-            line += "\n" + self.formatException(record.exc_info)
+        values = dict(getattr(record, "fields", {}))
+        if record.exc_info and record.exc_info[1] is not None and not self._debug:
+            values.setdefault("error", _in_short(record.exc_info[1]))
+        text = _on_one_line(record.getMessage())
+        line = " ".join([text, *(f"{key}={_quoted(value)}" for key, value in values.items())])
+        if record.exc_info and self._debug:
+            trace = self.formatException(record.exc_info)
+            # indented, so that no part of it can be taken for a line of its own
+            line += "".join(f"\n    {part}" for part in trace.splitlines())
         return line
 
 
+class KivitendoFormatter(KeyValueFormatter):
+    """A line of kivitendo's debug file (task-server.md, f); the PID stands there twice."""
+
+    default_time_format = "%Y-%m-%d %H:%M:%S"
+    default_msec_format = "%s.%03d"
+
+    def format(self, record: logging.LogRecord) -> str:
+        level = _KIVITENDO_LEVELS.get(record.levelno, record.levelname)
+        when = self.formatTime(record)
+        return f"{when} {record.process} [{record.process}] {level}: {super().format(record)}"
+
+
+class JournalFormatter(KeyValueFormatter):
+    """A line with sd-daemon's ``<N>`` priority; the journal itself adds time and PID."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        priority = next(number for least, number in _PRIORITIES if record.levelno >= least)
+        return "\n".join(f"<{priority}>{line}" for line in super().format(record).splitlines())
+
+
+def _in_short(error: BaseException) -> str:
+    return str(error) if isinstance(error, TaskServerError) else f"{type(error).__name__}: {error}"
+
+
+def _on_one_line(text: str) -> str:
+    """The text without control characters: whoever names a job cannot forge a line."""
+    if text.isprintable():
+        return text
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode() for c in text.rstrip("\n")
+    )
+
+
 def _quoted(value: Any) -> str:
-    text = str(value)
+    text = _on_one_line(str(value).replace("\\", "\\\\"))
     if text and not any(c.isspace() or c in '"=' for c in text):
         return text
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+    return '"' + text.replace('"', '\\"') + '"'

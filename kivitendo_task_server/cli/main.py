@@ -17,8 +17,9 @@ from kivitendo_task_server import __version__
 from kivitendo_task_server.errors import TaskServerError, UsageError
 
 # Each module has register(commands): it adds its sub-parsers, whose defaults carry run=function,
-# and function(arguments) returns the exit code.
-COMMAND_MODULES: tuple[str, ...] = ("config",)
+# and function(arguments) returns the exit code. A module's options(parser), if it has one, adds
+# options that may stand before its commands as well.
+COMMAND_MODULES: tuple[str, ...] = ("control", "config")
 
 
 class Parser(argparse.ArgumentParser):
@@ -70,8 +71,19 @@ def build_parser() -> Parser:
     parser.set_defaults(configfile=None, kivitendo_dir=None)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=CommandParser)
     for name in COMMAND_MODULES:
-        import_module(f"kivitendo_task_server.cli.{name}").register(commands)
+        module = import_module(f"kivitendo_task_server.cli.{name}")
+        module.register(commands)
+        if hasattr(module, "options"):
+            module.options(parser)
     return parser
+
+
+def _refuse_stray_options(arguments: argparse.Namespace) -> None:
+    """Options of the control commands before another command mean nothing there."""
+    given = [name for name in vars(arguments) if name.startswith("control_")]
+    if given and not getattr(arguments, "control", False):
+        option = "--" + given[0].removeprefix("control_").replace("_", "-")
+        raise UsageError(f"{option} is not an option of {arguments.command}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -80,6 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = build_parser().parse_args(argv)
         if arguments.command is None:
             raise UsageError("no command given", remedy="see kivitendo-task-server --help")
+        _refuse_stray_options(arguments)
         result: int = arguments.run(arguments)
         return result
     except TaskServerError as error:

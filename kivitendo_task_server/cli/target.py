@@ -37,22 +37,33 @@ def current_directory() -> Path:
         return Path("/")
 
 
+def location(arguments: argparse.Namespace) -> Location:
+    """Find kivitendo by ``--kivitendo-dir`` and the rules without it.
+
+    Raises NotInstalledError if it is nowhere.
+    """
+    return locate(
+        Surroundings(
+            option=arguments.kivitendo_dir,
+            config_option=arguments.configfile,
+            called_by=sys.argv[0],
+            cwd=current_directory(),
+            environ=os.environ,
+        )
+    )
+
+
 def target(arguments: argparse.Namespace) -> Target:
     """Find kivitendo and the configuration file by ``-c`` and ``--kivitendo-dir``.
 
     Raises NotInstalledError or ConfigurationError if there are none.
     """
-    cwd = current_directory()
-    location = locate(
-        Surroundings(
-            option=arguments.kivitendo_dir,
-            config_option=arguments.configfile,
-            called_by=sys.argv[0],
-            cwd=cwd,
-            environ=os.environ,
-        )
-    )
-    return Target(
-        location,
-        configuration_file(arguments.configfile, kivitendo_dir=location.kivitendo_dir, cwd=cwd),
+    found = location(arguments)
+    return Target(found, config_file(arguments, found))
+
+
+def config_file(arguments: argparse.Namespace, found: Location) -> Path:
+    """The configuration file that applies. Raises ConfigurationError if there is none."""
+    return configuration_file(
+        arguments.configfile, kivitendo_dir=found.kivitendo_dir, cwd=current_directory()
     )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from kivitendo_task_server.config.grammar import Entry, ParsedFile, parse
+from kivitendo_task_server.config.location import present
 from kivitendo_task_server.errors import ConfigurationError
 
 DEFAULT_FILES = ("config/kivitendo.conf.default", "config/lx_office.conf.default")
@@ -51,20 +52,6 @@ def merged(defaults: ParsedFile, local: ParsedFile) -> dict[str, dict[str, Entry
     for section, entries in local.sections.items():
         result.setdefault(section, {}).update(entries)
     return result
-
-
-def present(file: Path) -> bool:
-    """Whether there is such a file, as far as we may see: reading it tells what is wrong with it.
-
-    A symbolic link that leads nowhere is present.
-    """
-    try:
-        file.lstat()
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError:
-        return True
-    return True
 
 
 def _content(file: Path) -> bytes:

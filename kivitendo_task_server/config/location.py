@@ -13,7 +13,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from kivitendo_task_server.config.files import present
 from kivitendo_task_server.errors import ConfigurationError, NotInstalledError, UsageError
 
 VARIABLE = "KIVITENDO_DIR"
@@ -130,6 +129,20 @@ def configuration_file(option: str | None, *, kivitendo_dir: Path, cwd: Path) ->
         where=" and ".join(map(str, candidates)),
         remedy="check -c; its path is relative to the kivitendo directory or the current one",
     )
+
+
+def present(file: Path) -> bool:
+    """Whether there is such a file, as far as we may see: reading it tells what is wrong with it.
+
+    A symbolic link that leads nowhere is present.
+    """
+    try:
+        file.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _named(around: Surroundings) -> Location | None:

@@ -1,0 +1,244 @@
+"""The commands of kivitendo's own script: start, stop, restart, reload, status, check, debug.
+
+Texts and exit codes on a healthy system are those of kivitendo's own script (task-server.md, c.1
+and c.2), because init scripts, administrators and kivitendo's web interface rely on them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kivitendo_task_server import __version__
+from kivitendo_task_server.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from kivitendo_task_server.config.location import Location
+    from kivitendo_task_server.config.settings import Loaded
+
+NAME = "kivitendo-background-jobs"
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """The options of the commands here; kivitendo's users also write them before the command."""
+    group = parser.add_argument_group("options of start, stop, restart, reload, status, check")
+    for names, settings in _OPTIONS:
+        group.add_argument(*names, default=argparse.SUPPRESS, **settings)
+
+
+_OPTIONS: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
+    (
+        ("-f", "--foreground"),
+        {"dest": "control_foreground", "action": "store_true", "help": "do not detach"},
+    ),
+    (
+        ("--noforeground", "--no-foreground"),
+        {"dest": "control_foreground", "action": "store_false", "help": argparse.SUPPRESS},
+    ),
+    (
+        ("-d", "--debug"),
+        {"dest": "control_debug", "action": "store_true", "help": "name the PID file first"},
+    ),
+    (
+        ("--nodebug", "--no-debug"),
+        {"dest": "control_debug", "action": "store_false", "help": argparse.SUPPRESS},
+    ),
+    (
+        ("--run-job",),
+        {
+            "dest": "control_run_job",
+            "type": int,
+            "metavar": "ID",
+            "help": "start, debug: run the job with this id once in every tenant, then end",
+        },
+    ),
+)
+
+
+def register(commands: Any) -> None:
+    """Add the parsers of the commands here."""
+    for name, run, summary in (
+        ("start", _start, "start the service; returns when it is ready"),
+        ("stop", _stop, "end the service; running jobs may finish"),
+        ("restart", _restart, "stop and start"),
+        ("reload", _reload, "read the configuration again"),
+        ("status", _status, "say whether the service runs (exit code 0, or 1 dead, 3 not running)"),
+        ("check", _check, "check configuration and authentication database, and show the status"),
+        ("debug", _debug, "run the service in the foreground"),
+    ):
+        parser = commands.add_parser(name, help=summary, description=summary)
+        parser.set_defaults(run=run, control=True)
+        options(parser)
+    for name, run, summary in (
+        ("version", _version, "show the version"),
+        ("help", _help, "show this help"),
+    ):
+        commands.add_parser(name, help=summary).set_defaults(run=run, control=True)
+
+
+@dataclass(frozen=True)
+class _Target:
+    """Which service is meant."""
+
+    location: Location
+    pid_file: Path
+
+
+def _start(arguments: argparse.Namespace) -> int:
+    return _run_start(arguments, foreground=_option(arguments, "foreground", False))
+
+
+def _debug(arguments: argparse.Namespace) -> int:
+    return _run_start(arguments, foreground=True)
+
+
+def _stop(arguments: argparse.Namespace) -> int:
+    from kivitendo_task_server.daemon.control import stop
+
+    stop(_target(arguments).pid_file, _say)
+    return 0
+
+
+def _restart(arguments: argparse.Namespace) -> int:
+    from kivitendo_task_server.daemon import control
+
+    target = _target(arguments)
+    # first: a wrong configuration must not cost a running service
+    loaded = _configuration(arguments, target)
+    timeout = loaded.settings.task_server.stop_timeout
+    control.stop(target.pid_file, _say, timeout)
+    return _launch(arguments, target, loaded, foreground=_option(arguments, "foreground", False))
+
+
+def _reload(arguments: argparse.Namespace) -> int:
+    from kivitendo_task_server.daemon.control import reload
+
+    reload(_target(arguments).pid_file, _say)
+    return 0
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    from kivitendo_task_server.daemon import control
+
+    target = _target(arguments)
+    code = control.status(target.pid_file, _say)
+    _say(f"kivitendo directory: {target.location.kivitendo_dir} (found by {target.location.rule})")
+    for line in control.details(target.pid_file):
+        _say(line)
+    return code
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    import asyncio
+    from importlib import import_module
+
+    from kivitendo_task_server.daemon import control
+
+    target = _target(arguments)
+    loaded = _configuration(arguments, target)
+    asyncio.run(import_module("kivitendo_task_server.database.auth").read_tenants(loaded.settings))
+    _say("Configuration looks okay")
+    control.status(target.pid_file, _say)
+    return 0
+
+
+def _version(arguments: argparse.Namespace) -> int:
+    _say(f"{NAME} - version {__version__}")
+    return 0
+
+
+def _help(arguments: argparse.Namespace) -> int:
+    from kivitendo_task_server.cli.main import build_parser
+
+    build_parser().print_help()
+    return 0
+
+
+def _run_start(arguments: argparse.Namespace, *, foreground: bool) -> int:
+    from kivitendo_task_server.daemon import pidfile
+
+    target = _target(arguments)
+    found = pidfile.inspect(target.pid_file)
+    if found.state is pidfile.State.RUNNING:
+        return _already_running(found.pid)
+    loaded = _configuration(arguments, target)
+    return _launch(arguments, target, loaded, foreground=foreground)
+
+
+def _launch(
+    arguments: argparse.Namespace, target: _Target, loaded: Loaded, *, foreground: bool
+) -> int:
+    from kivitendo_task_server.daemon import start
+    from kivitendo_task_server.daemon.pidfile import AlreadyRunning
+
+    start.refuse_beside_others(target.pid_file)
+    if not foreground:
+        _say(f"Starting {NAME} server")
+    try:
+        warning = start.start(
+            start.StartRequest(
+                target.location,
+                loaded.settings.config_file,
+                foreground,
+                _option(arguments, "run_job", None),
+            ),
+            loaded,
+            target.pid_file,
+        )
+    except AlreadyRunning as error:  # another start was faster
+        return _already_running(error.pid)
+    if warning:
+        _warn(warning)
+    return 0
+
+
+def _already_running(pid: int | None) -> int:
+    _say(f"{NAME.capitalize()} is already running (pid {pid})")
+    return 0
+
+
+def _target(arguments: argparse.Namespace) -> _Target:
+    """Find kivitendo and the PID file; needs no configuration file to exist."""
+    from kivitendo_task_server.cli import target
+    from kivitendo_task_server.daemon.control import controlled_pid_file
+
+    location = target.location(arguments)
+    config_file = None
+    if arguments.configfile is not None:
+        try:
+            config_file = target.config_file(arguments, location)
+        except ConfigurationError:  # gone; its service can be running all the same
+            config_file = location.kivitendo_dir / arguments.configfile
+    pid_file = controlled_pid_file(location.kivitendo_dir, config_file)
+    if _option(arguments, "debug", False):
+        _say(f"PIDFILE={os.path.relpath(pid_file, location.kivitendo_dir.resolve())}")
+    return _Target(location, pid_file)
+
+
+def _configuration(arguments: argparse.Namespace, target: _Target) -> Loaded:
+    """Load the settings, showing what is doubtful in them."""
+    from kivitendo_task_server.cli.target import config_file
+    from kivitendo_task_server.daemon.start import read_configuration
+
+    loaded = read_configuration(
+        config_file(arguments, target.location), target.location.kivitendo_dir
+    )
+    for warning in loaded.warnings:
+        _warn(warning)
+    return loaded
+
+
+def _option(arguments: argparse.Namespace, name: str, default: Any) -> Any:
+    return getattr(arguments, f"control_{name}", default)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _warn(text: str) -> None:
+    print(f"kivitendo-task-server: warning: {text}", file=sys.stderr)

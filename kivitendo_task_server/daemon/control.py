@@ -1,0 +1,223 @@
+"""Control of a service from outside: which one, its status, its end, its reload.
+
+Nothing here needs a database or a valid configuration (weakness 2). The texts are those that
+scripts and kivitendo's web interface know (task-server.md, c.2 and c.3).
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from kivitendo_task_server.daemon import pidfile, report
+from kivitendo_task_server.daemon.piddirectory import DEFAULT_CONFIGS, path_for
+from kivitendo_task_server.daemon.pidfile import Found, State
+from kivitendo_task_server.errors import ConfigurationError, ControlError, PrivilegeError
+
+NAME = "kivitendo-background-jobs"
+
+PATIENCE = 10.0
+"""Seconds on top of the service's ``stop_timeout`` before ``stop`` sends the second signal."""
+KILL_STEPS = (15.0, 30.0)
+"""Seconds to wait after the second signal, and after SIGKILL."""
+RELOAD_TIMEOUT = 30.0
+
+_POLL = 0.05  # seconds
+
+Say = Callable[[str], None]
+
+
+def controlled_pid_file(kivitendo_dir: Path, config_file: Path | None) -> Path:
+    """The PID file of the service meant.
+
+    Without a configuration file given (None), the service may have been started when another of
+    the default names applied: a running one is found under any of them, as the web interface does.
+    """
+    if config_file is not None:
+        return path_for(kivitendo_dir, config_file)
+    applying = [name for name in DEFAULT_CONFIGS if (kivitendo_dir / name).exists()]
+    names = [*applying, *(name for name in DEFAULT_CONFIGS if name not in applying)]
+    paths = [path_for(kivitendo_dir, Path(name)) for name in names]
+    for path in paths:
+        if pidfile.inspect(path).alive:
+            return path
+    return paths[0]
+
+
+def status(pid_file: Path, say: Say) -> int:
+    """Say whether the service runs; 0 running, 1 dead but its PID file is left, 3 not running."""
+    found = pidfile.inspect(pid_file)
+    match found.state:
+        case State.NONE:
+            say(f"No {NAME} running")
+            return 3
+        case State.RUNNING | State.FOREIGN:
+            say(f"{NAME} running - pid {found.pid}")
+            return 0
+        case State.EMPTY:
+            raise invalid_but_locked(pid_file)
+        case _:
+            say(f"{NAME} dead")
+            return 1
+
+
+def details(pid_file: Path) -> list[str]:
+    """What else can be said of a service without a database: lines for ``status``."""
+    found = pidfile.inspect(pid_file)
+    if found.state is State.FOREIGN:
+        return [f"program: {found.program}, not this task server but probably kivitendo's own"]
+    if found.state is State.ORPHANED:
+        return [f"the PID file is locked, but process {found.pid} does not exist here: {pid_file}"]
+    told = report.read(pid_file, found.pid) if found.state is State.RUNNING and found.pid else None
+    if told is None:
+        return []
+    lines = [f"version: {told.version}", f"state: {told.text}"]
+    if told.reload_error:
+        lines.append(f"the last reload failed, the old configuration is used: {told.reload_error}")
+    return [*lines, *(f"tenant {name}: {state}" for name, state in told.tenants.items())]
+
+
+def stop(pid_file: Path, say: Say, stop_timeout: int | None = None) -> None:
+    """End the service: running jobs may finish in its ``stop_timeout``, then ever more strictly.
+
+    ``stop_timeout`` (seconds) is used where the service itself does not tell its own. Raises
+    PrivilegeError for another user's service (weakness 7), ControlError if it does not end.
+    """
+    found = _settled(pid_file)
+    if not found.alive:
+        say(f"No {NAME} running")
+        pidfile.remove_stale(pid_file)
+        return
+    assert found.pid is not None
+    told = report.read(pid_file, found.pid)
+    if told is not None:
+        stop_timeout = told.stop_timeout
+    _end(pid_file, found, say, 60 if stop_timeout is None else stop_timeout)
+    pidfile.remove_stale(pid_file)
+
+
+def _end(pid_file: Path, found: Found, say: Say, stop_timeout: int) -> None:
+    """The kill dialogue (c.3), its first step as long as jobs may take to finish."""
+    pid = found.pid
+    assert pid is not None
+    # the Perl original knows no graceful end; INT is what it takes for one
+    foreign = found.state is State.FOREIGN
+    first = signal.SIGINT if foreign else signal.SIGTERM
+    patience = 15.0 if foreign else stop_timeout + PATIENCE if stop_timeout else float("inf")
+    if not _send(pid, first):
+        say(f"Process {pid} no longer running")
+        return
+    say(f"Killing {pid}")
+    if _ended(pid_file, pid, 1.0):
+        return
+    say(f"Waiting for {pid} to die...")
+    if not _ended(pid_file, pid, patience):
+        for number, name, seconds in zip(
+            (signal.SIGTERM, signal.SIGKILL), ("TERM", "KILL"), KILL_STEPS, strict=True
+        ):
+            say(f"Killing {pid} with -{name}...")
+            if not _send(pid, number) or _ended(pid_file, pid, seconds):
+                break
+        else:
+            raise ControlError(f"Giving up on {pid} ever dying.", where=str(pid_file))
+    say(f"Process {pid} is gone")
+
+
+def reload(pid_file: Path, say: Say) -> None:
+    """Have the service read its configuration again, and wait for what came of it.
+
+    Raises ConfigurationError if the new configuration is wrong (the old one stays in force) and
+    ControlError if no service is running, it is kivitendo's own, or it does not answer.
+    """
+    found = _settled(pid_file)
+    if found.state is State.FOREIGN:
+        raise ControlError(
+            f"kivitendo's own task server (pid {found.pid}) cannot reload, it would end",
+            where=str(pid_file),
+            remedy="use restart",
+        )
+    if found.pid is None or not found.alive:
+        # the original starts one instead (weakness 3); LSB: 7, the program is not running
+        say(f"No {NAME} running")
+        raise ControlError("there is nothing to reload", remedy="use start")
+    before = report.read(pid_file, found.pid)
+    if not _send(found.pid, signal.SIGHUP):
+        raise ControlError(f"process {found.pid} has just ended", remedy="look into its log")
+    say("Requested reconfiguration")
+    if before is None:
+        return  # it cannot tell us, for instance because its folder is not writable
+    deadline = time.monotonic() + RELOAD_TIMEOUT
+    while time.monotonic() < deadline:
+        now = report.read(pid_file, found.pid)
+        if now is not None and now.reloads > before.reloads:
+            if now.reload_error:
+                raise ConfigurationError(
+                    f"{now.reload_error}; the old configuration stays in force"
+                )
+            return
+        if now is None and not pidfile.inspect(pid_file).alive:
+            raise ControlError("the service ended", remedy="look into its log")
+        time.sleep(_POLL)
+    raise ControlError(
+        f"the service has not answered in {RELOAD_TIMEOUT:.0f} seconds",
+        remedy="look into its log",
+    )
+
+
+def invalid_but_locked(pid_file: Path) -> ControlError:
+    """A start is under way, or hung before its first step was over."""
+    return ControlError(f"Pid file {pid_file} is invalid but locked, exiting")
+
+
+def _settled(pid_file: Path) -> Found:
+    """The state, after a start that is just happening had the time to write its PID."""
+    deadline = time.monotonic() + pidfile.SETTLE
+    while True:
+        found = pidfile.inspect(pid_file)
+        if found.state not in (State.EMPTY, State.ORPHANED):
+            return found
+        if time.monotonic() > deadline:
+            raise pidfile.refusal(pid_file, found)
+        time.sleep(_POLL)
+
+
+def _ended(pid_file: Path, pid: int, seconds: float) -> bool:
+    """Wait until that process holds the lock no more."""
+    deadline = time.monotonic() + seconds
+    while True:
+        found = pidfile.inspect(pid_file)
+        if not found.alive or found.pid != pid:
+            return True
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_POLL)
+
+
+def _send(pid: int, number: signal.Signals) -> bool:
+    """Signal the process; False if there is none any more."""
+    try:
+        os.kill(pid, number)
+    except ProcessLookupError:
+        return False
+    except PermissionError as error:
+        owner = _owner(pid)
+        raise PrivilegeError(
+            f"process {pid} belongs to the user {owner}",
+            remedy=f"call this as root or as {owner}",
+        ) from error
+    return True
+
+
+def _owner(pid: int) -> str:
+    try:
+        uid = Path(f"/proc/{pid}").stat().st_uid
+    except OSError:
+        return "of the task server"
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)

@@ -1,0 +1,95 @@
+"""Where PID files lie and what they are called (task-server.md, c.4)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+from kivitendo_task_server.daemon.pidfile import Found, State, denied, inspect
+from kivitendo_task_server.errors import ControlError, PrivilegeError
+
+DIRECTORY = Path("users/pid")
+DEFAULT_CONFIGS = (
+    "config/kivitendo.conf",
+    "config/lx_office.conf",
+    "config/kivitendo.conf.default",
+)
+"""The configuration files in the order in which one is looked for without ``-c``; the web
+interface knows the PID files of these three only."""
+
+
+def path_for(kivitendo_dir: Path, config_file: Path) -> Path:
+    """The PID file for one configuration file, the same however its path is spelled.
+
+    The original takes the spelling (weakness 10). Here a file that is one of ``config/*``, also
+    through links, is named after that entry, one of the three default names first; another
+    after its real path, relative to the kivitendo directory if it lies there.
+    """
+    root = kivitendo_dir.resolve()
+    real = (root / config_file).resolve()
+    entries = [Path(name) for name in DEFAULT_CONFIGS]
+    with contextlib.suppress(OSError):
+        entries += sorted(entry.relative_to(root) for entry in (root / "config").iterdir())
+    for entry in entries:
+        if (root / entry).resolve() == real:
+            return _named(root, entry)
+    return _named(root, real.relative_to(root) if real.is_relative_to(root) else real)
+
+
+def _named(root: Path, config_file: Path) -> Path:
+    return root / DIRECTORY / (str(config_file).replace("/", ".") + ".pid")
+
+
+def other_servers(own: Path) -> dict[Path, Found]:
+    """Perl task servers of the same installation under other PID files (other spellings, -c)."""
+    found = {}
+    for path in sorted(own.parent.glob("*.pid")) if own.parent.is_dir() else []:
+        with contextlib.suppress(PrivilegeError, ControlError):
+            state = inspect(path)
+            if path != own and state.state is State.FOREIGN:
+                found[path] = state
+    return found
+
+
+def ensure_directory(kivitendo_dir: Path, owner: tuple[int, int] | None) -> Path:
+    """Create users/pid if it is missing; as root for the user the service will be.
+
+    ``owner`` are the uid and gid of ``run_as``; without it root gives the directory to the owner
+    of ``users``, so that kivitendo itself may start the service later. The original leaves it to
+    root, so that its first start fails (weakness 13).
+    Raises PrivilegeError or ControlError.
+    """
+    directory = kivitendo_dir / DIRECTORY
+    try:
+        parent = os.open(directory.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise ControlError(
+            f"the folder for the PID file cannot be made: {error.strerror}",
+            where=str(directory.parent),
+            remedy="is this a complete kivitendo installation?",
+        ) from error
+    try:
+        os.mkdir(directory.name, 0o755, dir_fd=parent)
+    except FileExistsError:
+        return directory
+    except OSError as error:
+        raise denied(directory, "created", error) from error
+    else:
+        if os.geteuid() == 0:
+            above = os.fstat(parent)
+            _give_away(parent, directory.name, owner or (above.st_uid, above.st_gid))
+        return directory
+    finally:
+        os.close(parent)
+
+
+def _give_away(parent: int, name: str, owner: tuple[int, int]) -> None:
+    """Change the owner of the directory just made, and of nothing that was put in its place."""
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(name, flags, dir_fd=parent)
+    try:
+        if not os.listdir(descriptor):  # noqa: PTH208 - of the open directory, by descriptor
+            os.fchown(descriptor, *owner)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,249 @@
+"""The service as a process: detaching, the order of start-up, and the end.
+
+``start`` waits on a pipe until the service says that it is ready or why not (weakness 4).
+Privileges are dropped and the log is opened before, by :mod:`~kivitendo_task_server.daemon.start`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from kivitendo_task_server import __version__
+from kivitendo_task_server.config.location import Location
+from kivitendo_task_server.config.settings import Loaded
+from kivitendo_task_server.daemon import logs
+from kivitendo_task_server.daemon.notify import Notifier
+from kivitendo_task_server.daemon.pidfile import AlreadyRunning, PidFile, take_process_name
+from kivitendo_task_server.daemon.report import Report
+from kivitendo_task_server.daemon.reporter import Reporter
+from kivitendo_task_server.errors import ControlError, TaskServerError
+from kivitendo_task_server.log import LogTarget, fields, logger
+
+READY_TIMEOUT = 90
+"""Seconds that ``start`` waits; more than every time-out of a database connection together."""
+
+Announce = Callable[[str | None], None]
+
+log = logger(__name__)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that the service process needs to know."""
+
+    location: Location
+    config_file: Path
+    loaded: Loaded
+    pid_file: Path
+    log_target: LogTarget
+    run_job: int | None = None
+    """``--run-job``: run this job once in every tenant, then end."""
+
+
+def run(plan: Plan, announce: Announce = lambda warning: None) -> None:
+    """Be the service until it ends: lock, serve, unlock. ``announce`` is called when ready.
+
+    Raises AlreadyRunning and other TaskServerErrors if it cannot start.
+    """
+    take_process_name()
+    with (
+        _orderly_end(),
+        PidFile.acquire(plan.pid_file),
+        _reporter(plan, announce) as reporter,
+    ):
+        for warning in plan.loaded.warnings:
+            log.warning(warning, extra=fields("configuration"))
+        if os.geteuid() == 0:
+            log.warning(
+                "running as the administrator; set run_as in [task_server] to kivitendo's user",
+                extra=fields("privileges", user="root"),
+            )
+        _serve(plan, reporter)
+
+
+def run_detached(plan: Plan) -> str | None:
+    """Start the service in the background and wait until it is ready; its warning, if any.
+
+    Raises what the service raised, or ControlError if it vanished. Returns in the caller's process
+    only: in the service's process SystemExit is raised when it has ended.
+    """
+    sys.stdout.flush()  # or the child has the text once more
+    sys.stderr.flush()
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reading)
+        _detached(plan, writing)
+    os.close(writing)
+    os.waitpid(child, 0)  # detaching ends it at once, the service itself is its grandchild
+    with os.fdopen(reading, "rb") as pipe:
+        return _await_ready(pipe.fileno())
+
+
+def _detached(plan: Plan, writing: int) -> NoReturn:
+    """The rest of the service's life, in the child."""
+    from daemon import DaemonContext
+
+    code = 0
+    caller = _Caller(writing)
+    try:
+        with DaemonContext(
+            working_directory=str(plan.location.kivitendo_dir),
+            umask=_umask(),
+            detach_process=True,
+            files_preserve=[writing],
+            signal_map={},
+        ):
+            logs.set_up(plan.log_target)
+            _warn_of_foreign_unit()
+            run(plan, lambda warning: caller.tell(ready=True, warning=warning))
+    except AlreadyRunning as error:
+        caller.tell(already_running=error.pid)
+    except TaskServerError as error:
+        code = error.exit_code
+        log.error("cannot go on: %s", error, extra=fields("ended", exit_code=code))
+        caller.tell(error=str(error), exit_code=code)
+    except Exception as error:
+        code = 1
+        log.critical("internal error", exc_info=True, extra=fields("internal_error"))
+        text = f"internal error: {type(error).__name__}: {error}"
+        caller.tell(error=text, exit_code=code)
+    raise SystemExit(code)
+
+
+class _Caller:
+    """The other end of the pipe: whoever called ``start`` waits there for our one message."""
+
+    def __init__(self, writing: int) -> None:
+        self._writing: int | None = writing
+
+    def tell(self, **message: object) -> None:
+        """Send it; whatever comes later concerns only the log, and a caller may have gone away."""
+        if self._writing is not None:
+            with contextlib.suppress(OSError):
+                os.write(self._writing, json.dumps(message).encode() + b"\n")
+            os.close(self._writing)
+            self._writing = None
+
+
+def _await_ready(pipe: int) -> str | None:
+    received = b""
+    while not received.endswith(b"\n"):
+        if not select.select([pipe], [], [], READY_TIMEOUT)[0]:
+            raise ControlError(
+                f"the service is not ready after {READY_TIMEOUT} seconds",
+                remedy="it goes on trying; look into its log, and at 'status'",
+            )
+        part = os.read(pipe, 65536)
+        if not part:
+            raise ControlError(
+                "the service ended before it was ready", remedy="look into its log for the reason"
+            )
+        received += part
+    message = json.loads(received)
+    if "already_running" in message:
+        raise AlreadyRunning(message["already_running"])
+    if "error" in message:
+        raise StartRefused(message["error"], message["exit_code"])
+    warning: str | None = message["warning"]
+    return warning
+
+
+class StartRefused(ControlError):  # noqa: N818 - a refusal is what it is
+    """The service's own error, told by its process; the exit code is that error's."""
+
+    def __init__(self, text: str, exit_code: int) -> None:
+        super().__init__(text)
+        self.exit_code = exit_code
+
+
+@contextlib.contextmanager
+def _reporter(plan: Plan, announce: Announce) -> Iterator[Reporter]:
+    report = Report(
+        pid=os.getpid(),
+        kivitendo_dir=str(plan.location.kivitendo_dir),
+        found_by=plan.location.rule,
+        config_file=str(plan.config_file),
+        version=__version__,
+        stop_timeout=plan.loaded.settings.task_server.stop_timeout,
+    )
+    reporter = Reporter(plan.pid_file, report, Notifier.from_environment(), announce)
+    try:
+        yield reporter
+    finally:
+        reporter.remove()
+
+
+def _serve(plan: Plan, reporter: Reporter) -> None:
+    supervisor = import_module("kivitendo_task_server.scheduling.supervisor")
+    supervisor.serve(plan.loaded.settings, plan.location.kivitendo_dir, reporter)
+
+
+class _EndRequested(BaseException):
+    """TERM or INT before the supervisor handles them itself."""
+
+
+@contextlib.contextmanager
+def _orderly_end() -> Iterator[None]:
+    """Signals from the first moment to the last: a PID file is never left behind by one.
+
+    Before the supervisor takes over, TERM and INT unwind, and a wake-up or reload is ignored: the
+    first pass is about to begin anyway, with the configuration just read. In the original they
+    kill in that moment (task-server.md, c.6). After it, while all is put away, all are ignored.
+    """
+    wanted = (signal.SIGTERM, signal.SIGINT)
+    ignored = (signal.SIGALRM, signal.SIGHUP)
+    for number in wanted:
+        signal.signal(number, _request_end)
+    for number in ignored:
+        signal.signal(number, _ignore)
+    # a caller such as a web server may have left them blocked
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [*wanted, *ignored, signal.SIGCHLD])
+    try:
+        yield
+    except _EndRequested:
+        log.info("stopped before the start was over", extra=fields("stopped"))
+    finally:
+        for number in (*wanted, *ignored):
+            signal.signal(number, _ignore)
+
+
+def _request_end(number: int, frame: FrameType | None) -> NoReturn:
+    raise _EndRequested
+
+
+def _ignore(number: int, frame: FrameType | None) -> None:
+    """Not SIG_IGN, which children would inherit: a Perl job may rely on SIGALRM."""
+
+
+def _umask() -> int:
+    """The caller's, as in the original, but never with files that everybody may write."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask | 0o002
+
+
+def _warn_of_foreign_unit() -> None:
+    """Say so if we were started from another systemd unit, whose end will be ours (weakness 14)."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/cgroup").read_text().splitlines():
+            unit = line.rpartition("/")[2]
+            if unit.endswith(".service") and "kivitendo-task-server" not in unit:
+                log.warning(
+                    "started as a part of %s, and ends with it; better let the system start it:"
+                    " systemctl start kivitendo-task-server",
+                    unit,
+                    extra=fields("foreign_unit", unit=unit),
+                )
+                return

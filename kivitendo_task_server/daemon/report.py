@@ -1,0 +1,48 @@
+"""What the running service says about itself, as a file beside its PID file.
+
+The small JSON file has the PID file's name with ``.status`` and is rewritten on changes. The
+commands read it, so that they need neither the configuration nor a database (weakness 2); it is a
+courtesy, and all of them work without it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Report:
+    """The content of the status file."""
+
+    pid: int
+    kivitendo_dir: str
+    found_by: str
+    """The rule that led to the directory, for ``status``."""
+    config_file: str
+    version: str
+    stop_timeout: int = 60
+    """Seconds; what ``stop`` has to be patient for, 0 is without limit."""
+    text: str = "starting"
+    ready: bool = False
+    reloads: int = 0
+    """How many reloads are over; ``reload`` waits for the next."""
+    reload_error: str | None = None
+    tenants: dict[str, str] = field(default_factory=dict)
+
+
+def path_for(pid_file: Path) -> Path:
+    """The status file that belongs to a PID file."""
+    return pid_file.with_suffix(".status")
+
+
+def read(pid_file: Path, pid: int) -> Report | None:
+    """What the service with that PID says; None if it cannot be known."""
+    try:
+        content = json.loads(path_for(pid_file).read_text(encoding="utf-8"))
+        known = {each.name for each in fields(Report)}
+        report = Report(**{key: value for key, value in content.items() if key in known})
+    except (OSError, ValueError, TypeError, AttributeError):
+        return None
+    return report if report.pid == pid else None

@@ -1,0 +1,129 @@
+"""The service's side of :mod:`report`: tells ``start``, systemd and ``status`` how it is doing."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from kivitendo_task_server.daemon.notify import Notifier
+from kivitendo_task_server.daemon.report import Report, path_for
+from kivitendo_task_server.log import fields, logger
+
+_LEAST_INTERVAL = 1.0  # seconds between two writes that nobody waits for
+
+log = logger(__name__)
+
+
+class Reporter:
+    """The :class:`~kivitendo_task_server.scheduling.hooks.ServiceHooks` of a real service."""
+
+    def __init__(
+        self,
+        pid_file: Path,
+        report: Report,
+        notifier: Notifier,
+        announce: Callable[[str | None], None],
+    ) -> None:
+        """``announce`` tells whoever called ``start`` that we are ready, with a warning or None."""
+        self._file = path_for(pid_file)
+        self._report = report
+        self._notifier = notifier
+        self._announce = announce
+        self._written = float("-inf")
+        self._pending = True
+        self._failed = False
+
+    @property
+    def watchdog_interval(self) -> float | None:
+        """Half of what systemd allows, as its manual advises."""
+        interval = self._notifier.watchdog_interval
+        return interval / 2 if interval is not None else None
+
+    def ready(self, warning: str | None = None) -> None:
+        """Tell everybody; the text that ``status`` shows is the warning, if there is one."""
+        self._change(now=True, ready=True, text=warning or "running")
+        self._notifier.ready(self._report.text)
+        self._announce(warning)
+        log.info("ready", extra=fields("ready", kivitendo_dir=self._report.kivitendo_dir))
+
+    def status(self, text: str) -> None:
+        """Change the status line."""
+        if text != self._report.text:
+            self._change(text=text)
+            self._notifier.status(text)
+
+    def tenants(self, states: Mapping[str, str]) -> None:
+        """Change the tenants' states."""
+        if states != self._report.tenants:
+            self._change(tenants=dict(states))
+
+    def watchdog(self) -> None:
+        """Pass the sign of life on, and write what was held back."""
+        self._notifier.watchdog()
+        self._write()
+
+    def reloading(self) -> None:
+        """A reload has begun."""
+        self._notifier.reloading()
+
+    def reloaded(self, error: str | None, stop_timeout: int | None = None) -> None:
+        """A reload is over; ``reload`` waits for this file."""
+        timeout = self._report.stop_timeout if stop_timeout is None else stop_timeout
+        self._change(
+            now=True,
+            reloads=self._report.reloads + 1,
+            reload_error=error,
+            stop_timeout=timeout,
+        )
+        self._notifier.reloaded(
+            f"the old configuration stays in force: {error}" if error else self._report.text
+        )
+
+    def stopping(self) -> None:
+        """The end has begun; running jobs get the time they are allowed, from systemd as well."""
+        self._change(now=True, text="stopping, waiting for running jobs")
+        self._notifier.stopping(self._report.text)
+        self._notifier.extend(self._report.stop_timeout + 10)
+
+    def remove(self) -> None:
+        """Take the file away at the end."""
+        with contextlib.suppress(OSError):
+            self._file.unlink()
+
+    def _change(self, *, now: bool = False, **values: object) -> None:
+        self._report = replace(self._report, **values)  # type: ignore[arg-type]
+        self._pending = True
+        self._write(now=now)
+
+    def _write(self, *, now: bool = False) -> None:
+        moment = time.monotonic()
+        if not self._pending or (not now and moment - self._written < _LEAST_INTERVAL):
+            return
+        self._pending, self._written = False, moment
+        try:
+            _replace(self._file, json.dumps(asdict(self._report), ensure_ascii=False, indent=1))
+            self._failed = False
+        except OSError as error:
+            if not self._failed:
+                log.warning(
+                    "the status file cannot be written",
+                    extra=fields("status_file", file=self._file, error=error.strerror),
+                )
+            self._failed = True
+
+
+def _replace(file: Path, content: str) -> None:
+    """Put a new file in the place of the old one in one step, following no links."""
+    draft = file.with_suffix(".status.new")
+    with contextlib.suppress(FileNotFoundError):
+        draft.unlink()
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    # tenants' names and what is wrong with their databases are not everybody's business
+    with os.fdopen(os.open(draft, flags, 0o640), "w", encoding="utf-8") as opened:
+        opened.write(content + "\n")
+    draft.replace(file)

@@ -1,0 +1,87 @@
+"""From the command line to the running service: everything that can be checked before it detaches.
+
+The order matters (task-server.md, c.4 and c.8): the configuration is read with the caller's rights
+because it names ``run_as``; then privileges are dropped; only then is anything of kivitendo's or a
+tenant's touched.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from kivitendo_task_server.config.location import Location
+from kivitendo_task_server.config.settings import Loaded, load
+from kivitendo_task_server.daemon import logs, piddirectory, pidfile, privileges, process
+from kivitendo_task_server.daemon.pidfile import State
+
+
+@dataclass(frozen=True)
+class StartRequest:
+    """What the command line asked for."""
+
+    location: Location
+    config_file: Path
+    foreground: bool = False
+    run_job: int | None = None
+
+
+def read_configuration(config_file: Path, kivitendo_dir: Path) -> Loaded:
+    """Load the settings, and see that ``run_as`` names a user. Raises ConfigurationError."""
+    loaded = load(config_file, kivitendo_dir=kivitendo_dir)
+    privileges.look_up(loaded.settings.task_server.run_as, where=_run_as_place(loaded))
+    return loaded
+
+
+def refuse_beside_others(pid_file: Path) -> None:
+    """Raise ControlError if a Perl task server of the same installation is running."""
+    found = pidfile.inspect(pid_file)
+    others = {pid_file: found} if found.state is State.FOREIGN else {}
+    for path, holder in (others or piddirectory.other_servers(pid_file)).items():
+        raise pidfile.foreign_refusal(path, holder)
+
+
+def start(request: StartRequest, loaded: Loaded, pid_file: Path) -> str | None:
+    """Become the service's user, and start it; in the foreground this returns at its end.
+
+    Returns a warning for the administrator, or None. Raises AlreadyRunning and other
+    TaskServerErrors.
+    """
+    become_service_user(request, loaded)
+    settings = loaded.settings
+    root = request.location.kivitendo_dir
+    os.chdir(root)
+    os.environ.update(settings.environment)
+    debug = settings.task_server.debug
+    warning = None
+    if request.foreground:
+        target = logs.foreground_target(debug)
+        logs.set_up(target)
+    else:
+        target, warning = logs.daemon_target(settings, root)
+    plan = process.Plan(
+        request.location, request.config_file, loaded, pid_file, target, request.run_job
+    )
+    if request.foreground:
+        print("Starting up...", file=sys.stderr)
+        process.run(plan)
+        return None
+    later = process.run_detached(plan)
+    return "; ".join(each for each in (warning, later) if each) or None
+
+
+def become_service_user(request: StartRequest, loaded: Loaded) -> None:
+    """Drop privileges as ``run_as`` says, and make the PID directory for that user."""
+    where = _run_as_place(loaded)
+    account = privileges.look_up(loaded.settings.task_server.run_as, where=where)
+    owner = (account.pw_uid, account.pw_gid) if account else None
+    piddirectory.ensure_directory(request.location.kivitendo_dir, owner)
+    if account:
+        privileges.become(account, where=where)
+
+
+def _run_as_place(loaded: Loaded) -> str:
+    origin = loaded.origins.get(("task_server", "run_as"), "")
+    return f"{origin}: [task_server] run_as"
