@@ -65,7 +65,7 @@ def _print_settings(effective: Iterable[Effective], kivitendo_dir: Path) -> None
     for section, settings in sections.items():
         print(f"\n[{section}]")
         lines = [f"{each.key} = {each.value}".rstrip() for each in settings]
-        width = min(WIDEST, max(map(len, lines)))
+        width = max((len(line) for line in lines if len(line) <= WIDEST), default=0)
         for line, each in zip(lines, settings, strict=True):
             print(f"{line:{width}}  # {each.origin.removeprefix(f'{kivitendo_dir}{os.sep}')}")
 
