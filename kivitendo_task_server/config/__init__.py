@@ -1,1 +1,2 @@
-"""kivitendo.conf: grammar (text -> sections), settings (typed, validated), watcher (inotify)."""
+"""kivitendo.conf: grammar (text -> sections), settings (typed, validated), watcher (inotify),
+current (the configuration in force), location (where kivitendo is)."""
