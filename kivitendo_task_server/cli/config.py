@@ -37,6 +37,11 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         help="print the sections of one file (default: the configuration file) as JSON instead,"
         " as they stand there, secrets included",
     )
+    parser.add_argument(
+        "--keys",
+        action="store_true",
+        help="print all keys the service knows instead, with their meaning and default",
+    )
     parser.set_defaults(run=run)
 
 
@@ -44,6 +49,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Run ``check-config``; raises ConfigurationError with all that is wrong."""
     if arguments.json is not None:
         return _print_sections(arguments)
+    if arguments.keys:
+        return _print_keys()
     from kivitendo_task_server.cli.target import target
     from kivitendo_task_server.config.settings import load
 
@@ -68,6 +75,21 @@ def _print_settings(effective: Iterable[Effective], kivitendo_dir: Path) -> None
         width = max((len(line) for line in lines if len(line) <= WIDEST), default=0)
         for line, each in zip(lines, settings, strict=True):
             print(f"{line:{width}}  # {each.origin.removeprefix(f'{kivitendo_dir}{os.sep}')}")
+
+
+def _print_keys() -> int:
+    """Print the table of keys in the form of a configuration file."""
+    from kivitendo_task_server.config.keys import KEYS
+    from kivitendo_task_server.config.settings import settings_without_files
+
+    defaults = {(each.section, each.key): each.value for each in settings_without_files()}
+    for section, keys in KEYS.items():
+        print(f"[{section}]")
+        for key in keys:
+            print(f"# {key.help}")
+            print(f"{key.name} = {defaults[section, key.name]}".rstrip())
+        print()
+    return 0
 
 
 def _print_sections(arguments: argparse.Namespace) -> int:

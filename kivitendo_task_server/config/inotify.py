@@ -56,7 +56,7 @@ class DirectoryEvents:
             try:
                 added = self._manager.add_watch(str(directory), self._mask, quiet=False)
             except self._pyinotify.WatchManagerError as error:
-                if directory.is_dir():
+                if os.path.isdir(directory):  # noqa: PTH112 - never raises
                     raise _unavailable(error) from error
                 continue  # gone just now: what removed it is an event of the directory above
             wanted.update(added.values())

@@ -77,7 +77,8 @@ class Location:
 
 def is_kivitendo_dir(directory: Path) -> bool:
     """Whether the directory holds kivitendo, by kivitendo's own files."""
-    return any(os.path.exists(directory / mark) for mark in MARKS)  # noqa: PTH110 - never raises
+    # here and below os.path, whose tests never raise, unlike pathlib's
+    return any(os.path.exists(directory / mark) for mark in MARKS)  # noqa: PTH110
 
 
 def locate(around: Surroundings) -> Location:
@@ -160,9 +161,9 @@ def _named(around: Surroundings) -> Location | None:
             if name == "" and rule == "--kivitendo-dir":
                 raise UsageError("--kivitendo-dir needs a directory")
             continue
-        directory = around.cwd / Path(name).expanduser()
+        directory = around.cwd / name
         if not is_kivitendo_dir(directory):
-            closed = directory.is_dir() and not os.access(directory, os.X_OK)
+            closed = os.path.isdir(directory) and not os.access(directory, os.X_OK)  # noqa: PTH112
             raise NotInstalledError(
                 "the directory may not be entered by this user"
                 if closed
@@ -197,7 +198,7 @@ def _called_by(around: Surroundings) -> Path | None:
 def _ancestors_by_links(path: Path) -> Iterator[Path]:
     """The directories above a file, above each link it goes through, and above the real file."""
     chain = [path]
-    while chain[-1].is_symlink() and len(chain) < _LONGEST_CHAIN:
+    while os.path.islink(chain[-1]) and len(chain) < _LONGEST_CHAIN:  # noqa: PTH114
         chain.append(chain[-1].parent / chain[-1].readlink())
     # a loop of links has no real path; Python below 3.13 calls it a RuntimeError
     with suppress(OSError, RuntimeError):

@@ -187,6 +187,13 @@ def load(
     )
 
 
+def settings_without_files() -> tuple[Effective, ...]:
+    """Every key we read with the value it has if no file sets it."""
+    reader = Reader({}, Path())
+    _settings(reader, Path(), {})
+    return tuple(reader.effective)
+
+
 def _read_both(defaults: Path, local: Path) -> tuple[ParsedFile, ParsedFile]:
     """Read both files, so that the errors of both are reported."""
     parsed: list[ParsedFile] = []

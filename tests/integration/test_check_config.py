@@ -104,6 +104,18 @@ def test_one_clear_line(kivitendo: Path, arguments: list[str], code: int, text: 
     assert result.stderr.count("\n") == 1
 
 
+def test_all_keys(kivitendo: Path) -> None:
+    """What --keys prints is itself a valid configuration: that of the defaults."""
+    result = check_config("--keys", cwd=Path("/"))
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "# how many tenants may be busy at a time\nmax_parallel_tenants = 4\n" in result.stdout
+    (kivitendo / "config/kivitendo.conf.default").write_text(result.stdout)
+    (kivitendo / "config/kivitendo.conf").write_text(
+        "[authentication/database]\nhost = h\ndb = d\nuser = u\n"
+    )
+    assert check_config(cwd=kivitendo).stdout.endswith("# no errors, no warnings\n")
+
+
 def test_json_of_one_file(kivitendo: Path) -> None:
     file = kivitendo / "any.conf"
     file.write_bytes("[a]\nk = 1\nk = 2\npassword = ü\r\n[b]\n".encode())

@@ -171,6 +171,17 @@ def test_the_real_place_of_a_linked_configuration_file(
     assert locate(replace(around, config_option=relative)).kivitendo_dir == kivitendo
 
 
+@pytest.mark.parametrize("name", ["~nobody-of-this-name/erp", "x" * 5000, "/proc/1/root/erp"])
+def test_odd_names_are_not_found(around: Surroundings, name: str) -> None:
+    for changed in (
+        replace(around, option=name),
+        replace(around, config_option=name),
+        replace(around, called_by=f"./{name}"),
+    ):
+        with pytest.raises(NotInstalledError):
+            locate(changed)
+
+
 def test_a_loop_of_links_is_not_found(around: Surroundings, tmp_path: Path) -> None:
     (tmp_path / "loop").symlink_to("loop")
     with pytest.raises(NotInstalledError):

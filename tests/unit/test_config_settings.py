@@ -12,6 +12,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kivitendo_task_server.config import settings as settings_module
 from kivitendo_task_server.config.environment import environment_changes
@@ -585,3 +587,34 @@ def test_certificates_are_verified_or_not(
 ) -> None:
     mail = kivitendo.load(f"[mail_delivery]\nverify_certificate = {text}\n").settings.mail
     assert mail.verify_certificate is value
+
+
+# --- anything
+
+SECTIONS = st.sampled_from(
+    [*KEYS, "task_server/runners", "mail_delivery/email/a@b", "environment", ""]
+)
+NAMES = st.sampled_from([key.name for keys in KEYS.values() for key in keys] + ["path", " ", "A/B"])
+VALUES = st.one_of(
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=12),
+    st.integers().map(str),
+    st.sampled_from(["1", "no", "10m", "1h2", "100M", "5 gb", "tls", "once", "native", "9" * 400]),
+)
+
+
+@given(st.lists(st.tuples(SECTIONS, NAMES, VALUES), max_size=8))
+def test_any_configuration_loads_or_is_our_error(lines: list[tuple[str, str, str]]) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        installation = Installation(Path(name))
+        installation.default.parent.mkdir()
+        installation.default.write_text(DEFAULTS)
+        text = "".join(f"[{section}]\n{key} = {value}\n" for section, key, value in lines)
+        try:
+            loaded = installation.load(text)
+        except ConfigurationError as error:
+            assert all(problem.where for problem in error.problems)
+            return
+        assert all(each.value.isprintable() for each in loaded.effective)
+        assert all(warning.startswith(name) for warning in loaded.warnings)
+        changes = loaded.settings.environment  # the starting process sets them
+        assert not any("\0" in variable + value for variable, value in changes.items())
