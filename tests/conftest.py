@@ -13,6 +13,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import psycopg2
 import pytest
 
@@ -20,6 +21,10 @@ import kivitendo_task_server.demo
 from kivitendo_task_server.config.settings import DatabaseAccess
 from kivitendo_task_server.database.connection import Connection, connect
 from kivitendo_task_server.demo.postgres import EmbeddedPostgres
+
+# a busy machine makes no test wrong
+hypothesis.settings.register_profile("project", deadline=None)
+hypothesis.settings.load_profile("project")
 
 SCHEMAS = Path(kivitendo_task_server.demo.__file__).parent
 SYSTEM_TESTS = Path(__file__).parent / "system"
