@@ -93,5 +93,9 @@ class DatabaseError(TaskServerError):
     """A database cannot be reached or is not what it should be."""
 
 
+class AccessRefused(DatabaseError):  # noqa: N818 - says more than AccessRefusedError
+    """A database refuses this user or password, or does not exist: waiting does not help."""
+
+
 class JobFailed(TaskServerError):  # noqa: N818 - the field's word for it
     """A job ended as a failure; the text goes into its history row."""

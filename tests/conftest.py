@@ -16,6 +16,7 @@ from pathlib import Path
 import hypothesis
 import psycopg2
 import pytest
+from installation import Installation
 
 import kivitendo_task_server.demo
 from kivitendo_task_server.config.settings import DatabaseAccess
@@ -85,6 +86,14 @@ def tenant_connection(tenant_access: DatabaseAccess) -> Iterator[Connection]:
 def auth_access(new_database: NewDatabase) -> DatabaseAccess:
     """A fresh authentication database without rows."""
     return new_database("auth")
+
+
+@pytest.fixture
+def installation(tmp_path: Path, auth_access: DatabaseAccess) -> Installation:
+    """A kivitendo directory with configuration and authentication database, without tenants."""
+    made = Installation(tmp_path / "kivitendo", auth_access)
+    made.create()
+    return made
 
 
 def create_database(cluster: EmbeddedPostgres, name: str, template: str) -> DatabaseAccess:

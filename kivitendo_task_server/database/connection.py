@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+import re
+from typing import Any, TypeAlias
 
 import psycopg2
 import psycopg2.extensions
 
 from kivitendo_task_server.config.settings import DatabaseAccess
-from kivitendo_task_server.errors import DatabaseError
+from kivitendo_task_server.errors import AccessRefused, DatabaseError
 
 Connection: TypeAlias = psycopg2.extensions.connection
 
@@ -23,28 +24,63 @@ def connect(
     ``purpose`` names us in pg_stat_activity. Raises DatabaseError without the password.
     """
     try:
-        connection = psycopg2.connect(
-            host=access.host or "localhost",
-            port=access.port or 5432,
-            dbname=access.name,
-            user=access.user,
-            password=access.password,
-            connect_timeout=connect_timeout,
-            application_name=f"kivitendo-task-server {purpose}"[:63],
-            client_encoding="UTF8",
-            options="-c datestyle=ISO -c intervalstyle=postgres -c extra_float_digits=1",
-            # a peer that vanished is noticed within a minute, not after two hours
-            keepalives_idle=20,
-            keepalives_interval=10,
-            keepalives_count=3,
-        )
+        connection: Connection = psycopg2.connect(**parameters(access, purpose, connect_timeout))
+        return connection
     except psycopg2.Error as error:
-        raise DatabaseError(
-            one_line(error),
-            where=f"database {access}",
-            remedy="check host, port, database, user and password, and that PostgreSQL runs",
-        ) from error
-    return connection
+        raise unreachable(access, error) from error
+
+
+def parameters(
+    access: DatabaseAccess, purpose: str, connect_timeout: int = CONNECT_TIMEOUT
+) -> dict[str, Any]:
+    """What libpq is told, for connections of both kinds (blocking, asynchronous)."""
+    return {
+        "host": access.host or "localhost",
+        "port": access.port or 5432,
+        "dbname": access.name,
+        "user": access.user,
+        "password": access.password,
+        "connect_timeout": connect_timeout,
+        "application_name": application_name(purpose),
+        "client_encoding": "UTF8",
+        # a claim re-reads the job's row after taking its lock: only right in "read committed"
+        "options": "-c datestyle=ISO -c intervalstyle=postgres -c extra_float_digits=1"
+        " -c default_transaction_isolation=read\\ committed",
+        # a peer that vanished is noticed within a minute, not after two hours
+        "keepalives_idle": 20,
+        "keepalives_interval": 10,
+        "keepalives_count": 3,
+    }
+
+
+def application_name(purpose: str) -> str:
+    """Our name in pg_stat_activity, as PostgreSQL cuts it."""
+    return f"kivitendo-task-server {purpose}"[:63]
+
+
+# What PostgreSQL says (libpq gives no code for it) when only another configuration helps; its
+# messages come in the server's language.
+_REFUSALS = re.compile(
+    r"password authentication failed|Passwort-Authentifizierung"
+    r"|no password supplied|authentication failed for user"
+    r"|(database|role) \".*\" does not exist|(Datenbank|Rolle) ».*« existiert nicht"
+    r"|no pg_hba\.conf entry|kein pg_hba\.conf-Eintrag"
+    r"|permission denied for database|keine Berechtigung für Datenbank"
+)
+
+
+def unreachable(access: DatabaseAccess, error: BaseException) -> DatabaseError:
+    """The error for a connection that could not be opened: AccessRefused or DatabaseError."""
+    text = one_line(error)
+    if _REFUSALS.search(text):
+        return AccessRefused(
+            text, where=f"database {access}", remedy="check database, user and password"
+        )
+    return DatabaseError(
+        text,
+        where=f"database {access}",
+        remedy="check host and port, and that PostgreSQL runs",
+    )
 
 
 def one_line(error: BaseException) -> str:

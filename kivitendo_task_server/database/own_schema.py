@@ -6,8 +6,12 @@ then only what it remembers is lost.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import psycopg2.errors
 
+from kivitendo_task_server.config.settings import DatabaseAccess
+from kivitendo_task_server.database.asynchronous import AsyncConnection
 from kivitendo_task_server.database.connection import Connection
 from kivitendo_task_server.errors import DatabaseError
 
@@ -23,7 +27,45 @@ TABLES: dict[str, str] = {
         pid          integer NOT NULL,
         started_at   timestamp without time zone NOT NULL
     )""",
+    # What kivitendo's tables cannot say of a job: how often it ran and how it has been doing.
+    "job_runs": """(
+        job_id                   integer PRIMARY KEY,
+        runs                     bigint NOT NULL DEFAULT 0,
+        failures_in_a_row        integer NOT NULL DEFAULT 0,
+        interruptions_in_a_row   integer NOT NULL DEFAULT 0,
+        last_started_at          timestamp without time zone,
+        last_seconds             double precision,
+        last_node                text
+    )""",
 }
+
+
+PRESENT = "SELECT tablename::text FROM pg_tables WHERE schemaname = 'kivitendo_task_server'"
+"""Which of TABLES there are."""
+
+
+def creation(present: Iterable[str]) -> str | None:
+    """The statements (one transaction) that create what is missing; None if nothing is."""
+    missing = [name for name in TABLES if name not in set(present)]
+    if not missing:
+        return None
+    return "; ".join(
+        [
+            # two nodes may start at once: IF NOT EXISTS alone can still collide
+            f"SELECT pg_advisory_xact_lock(hashtext('{SCHEMA}'))",
+            f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}",
+            *(f"CREATE TABLE IF NOT EXISTS {SCHEMA}.{name} {TABLES[name]}" for name in missing),
+        ]
+    )
+
+
+def not_allowed(access: DatabaseAccess) -> DatabaseError:
+    """The error when the tenant's user may not create the schema."""
+    return DatabaseError(
+        f"the schema {SCHEMA} cannot be created",
+        where=f"database {access}",
+        remedy=f"GRANT CREATE ON DATABASE {access.name} TO {access.user}",
+    )
 
 
 def ensure(connection: Connection) -> None:
@@ -32,25 +74,27 @@ def ensure(connection: Connection) -> None:
     Must be called outside a transaction. Raises DatabaseError if the role may not create it.
     """
     with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT array_agg(tablename::text) FROM pg_tables WHERE schemaname = %s", (SCHEMA,)
-        )
-        row = cursor.fetchone()
-        present = set((row and row[0]) or ())
-        missing = [name for name in TABLES if name not in present]
-        if missing:
+        cursor.execute(PRESENT)
+        statements = creation(row[0] for row in cursor.fetchall())
+        if statements:
             try:
-                # two nodes may start at once: IF NOT EXISTS alone can still collide
-                cursor.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", (SCHEMA,))
-                cursor.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
-                for name in missing:
-                    cursor.execute(f"CREATE TABLE IF NOT EXISTS {SCHEMA}.{name} {TABLES[name]}")
+                cursor.execute(statements)
             except psycopg2.errors.InsufficientPrivilege as error:
                 connection.rollback()
-                raise DatabaseError(
-                    f"the schema {SCHEMA} cannot be created",
-                    where=f"database {connection.info.dbname}",
-                    remedy=f"GRANT CREATE ON DATABASE {connection.info.dbname} TO"
-                    f" {connection.info.user}",
-                ) from error
+                info = connection.info
+                access = DatabaseAccess(info.host or "", info.port, info.dbname, info.user)
+                raise not_allowed(access) from error
     connection.commit()
+
+
+async def ensure_by(connection: AsyncConnection) -> None:
+    """The same for a connection that is waited for asynchronously."""
+    rows = await connection.query(PRESENT)
+    statements = creation(row[0] for row in rows)
+    if statements:
+        try:
+            await connection.query(statements)
+        except DatabaseError as error:
+            if isinstance(error.__cause__, psycopg2.errors.InsufficientPrivilege):
+                raise not_allowed(connection.access) from error
+            raise

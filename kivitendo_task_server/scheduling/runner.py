@@ -1,0 +1,150 @@
+"""Runs one job that has been claimed, and turns whatever happens into a result."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import psycopg2
+
+from kivitendo_task_server.clock import Clock
+from kivitendo_task_server.config.settings import Settings
+from kivitendo_task_server.database.connection import Connection, one_line
+from kivitendo_task_server.errors import JobFailed, TaskServerError
+from kivitendo_task_server.jobs import registry
+from kivitendo_task_server.jobs.data import parse_data
+from kivitendo_task_server.jobs.interface import Job, JobContext, JobResult, JobRow
+from kivitendo_task_server.log import fields
+from kivitendo_task_server.scheduling.cron import CronError, Schedule
+
+log = logging.getLogger(__name__)
+
+TIME_LIMIT = "job_timeout"
+"""Key in a job's data: its own time limit in seconds; 0: none."""
+
+
+class ConnectionLostError(Exception):
+    """The database session is gone, and with it the claim: the run counts as interrupted."""
+
+
+class Interrupted(BaseException):
+    """SIGTERM: end now; raised in the midst of a job, which may clean up behind itself."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A job that is ready to run, or the result it has without running."""
+
+    job: Job | None
+    options: dict[str, Any]
+    time_limit: int
+    """Seconds; 0: none."""
+    failure: JobResult | None = None
+
+
+def prepare(row: JobRow, settings: Settings) -> Prepared:
+    """Find the class and read the data; what is wrong with them is the job's failure."""
+    limit = settings.task_server.job_timeout
+    try:
+        job = registry.find(row.package_name, settings.runners)
+        options = dict(parse_data(row.data))
+        if TIME_LIMIT in options:
+            limit = _seconds(options.pop(TIME_LIMIT))
+    except Exception as error:
+        return Prepared(None, {}, limit, _failure(error, row))
+    return Prepared(job, options, limit)
+
+
+def _seconds(value: object) -> int:
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        return int(value)
+    raise JobFailed(
+        f"{TIME_LIMIT} must be a number of seconds, not {value!r}",
+        remedy="correct the job's data; 0 means no limit",
+    )
+
+
+def run(job: Job, context: JobContext) -> JobResult:
+    """Run the job; what it leaves uncommitted stays open if it succeeded.
+
+    Raises ConnectionLostError.
+    """
+    try:
+        result = job.run(context)
+    except Exception as error:
+        return _given_up(context.connection, error, context.job)
+    except SystemExit as error:
+        # the job's business, not the service's (task-server.md, e.3)
+        return _given_up(
+            context.connection, JobFailed(f"the job called exit({error.code!r})"), context.job
+        )
+    if context.connection.closed:
+        raise ConnectionLostError("the connection to the database was lost or closed by the job")
+    return result if isinstance(result, JobResult) else JobResult(result)
+
+
+def _given_up(connection: Connection, error: Exception, row: JobRow) -> JobResult:
+    if connection.closed:
+        raise ConnectionLostError(one_line(error)) from error
+    try:
+        connection.rollback()
+    except psycopg2.Error as lost:
+        raise ConnectionLostError(one_line(lost)) from error
+    return _failure(error, row)
+
+
+def _failure(error: Exception, row: JobRow) -> JobResult:
+    """The text for the history row; a fault of the program's names its place, and is logged."""
+    if isinstance(error, TaskServerError):
+        return JobResult(None, str(error))
+    place = traceback.extract_tb(error.__traceback__)[-1:]
+    where = f" ({place[0].filename}:{place[0].lineno})" if place else ""
+    log.error(
+        "the job %s (id %d) ended with an unexpected error",
+        row.package_name,
+        row.id,
+        exc_info=error,
+        extra=fields("job_error"),
+    )
+    if isinstance(error, MemoryError):
+        return JobResult(None, f"not enough memory{where}")
+    return JobResult(None, f"{type(error).__name__}: {error}{where}")
+
+
+def run_actions_after_commit(context: JobContext) -> None:
+    """What the job wanted to do once its effects are committed; a failure is only logged."""
+    for action in context.actions_after_commit:
+        try:
+            action()
+        except Exception as error:
+            log.error(
+                "what the job %s (id %d) does after its commit failed: %s",
+                context.job.package_name,
+                context.job.id,
+                one_line(error),
+                exc_info=None if isinstance(error, TaskServerError) else error,
+                extra=fields("after_commit_failed"),
+            )
+
+
+def next_run(spec: str | None, now: datetime) -> datetime | None:
+    """The next time to store, local without zone; None if the specification is wrong.
+
+    Strictly later than ``now``, the moment the job has ended (task-server.md, d.2).
+    """
+    try:
+        return Schedule.parse(spec).next_after(now).replace(tzinfo=None, fold=0)
+    except CronError:
+        return None
+
+
+def schedule_error(row: JobRow, clock: Clock) -> str | None:
+    """Why a row's schedule cannot be followed; None if it can."""
+    try:
+        Schedule.parse(row.cron_spec).next_after(clock.now())
+    except CronError as error:
+        return str(error)
+    return None

@@ -1,0 +1,30 @@
+"""What the coroutines of all tenants share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kivitendo_task_server.clock import Clock
+from kivitendo_task_server.config.settings import Settings
+from kivitendo_task_server.scheduling.pool import WorkerPool
+from kivitendo_task_server.scheduling.slots import Slots
+
+
+@dataclass
+class Service:
+    """Settings in force, workers, and the stop flag; changed by the supervisor only."""
+
+    settings: Settings
+    clock: Clock
+    kivitendo_dir: Path
+    pool: WorkerPool
+    slots: Slots
+    state_changed: Callable[[], None] = field(default=lambda: None)
+    """Called when a tenant's state is another."""
+    stopping: bool = False
+    finished: int = 0
+    """Runs recorded as success."""
+    failed: int = 0
+    """Runs recorded as failure."""

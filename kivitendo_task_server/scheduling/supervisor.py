@@ -1,0 +1,326 @@
+"""The supervisor: ticks, signals, tenants coming and going, reload, and an end in good order.
+
+One asyncio process per configuration file. It runs no job code and waits for nothing but events;
+jobs run in workers (:mod:`kivitendo_task_server.scheduling.worker`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kivitendo_task_server.clock import Clock
+from kivitendo_task_server.config.settings import Loaded, Settings
+from kivitendo_task_server.database.tenants import Tenant
+from kivitendo_task_server.errors import DatabaseError, TaskServerError
+from kivitendo_task_server.log import fields, logger
+from kivitendo_task_server.scheduling.batch_run import resident_bytes
+from kivitendo_task_server.scheduling.hooks import NoHooks, ServiceHooks
+from kivitendo_task_server.scheduling.pace import MinutePace, Pace
+from kivitendo_task_server.scheduling.pool import WorkerPool
+from kivitendo_task_server.scheduling.service import Service
+from kivitendo_task_server.scheduling.slots import Slots
+from kivitendo_task_server.scheduling.spawner import fork_spawner
+from kivitendo_task_server.scheduling.tenant_list import TenantList
+from kivitendo_task_server.scheduling.tenant_loop import TenantLoop
+
+log = logger(__name__)
+
+Loader = Callable[[], Loaded]
+"""Reads and validates the configuration (``config.settings.load``)."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a run that ends by itself came to."""
+
+    succeeded: int
+    """Runs of jobs."""
+    failed: int
+    unreachable: tuple[str, ...]
+    """Names of tenants that could not be served."""
+
+
+def serve(
+    loader: Loader, clock: Clock, hooks: ServiceHooks, *, kivitendo_dir: Path | None = None
+) -> int:
+    """Be the service until told to end by a signal; the exit code.
+
+    ``loader`` is called at once and at every reload. ``kivitendo_dir`` is the current directory
+    by default. Signals: TERM and INT end gracefully, a second one at once; HUP reloads; ALRM
+    wakes up. Raises TaskServerError for what waiting cannot cure before ``hooks.ready``.
+    """
+    loaded = loader()
+    directory = kivitendo_dir or Path.cwd()
+    spawner = fork_spawner()
+    return asyncio.run(_serve(loaded, loader, clock, hooks, directory, spawner))
+
+
+async def _serve(
+    loaded: Loaded,
+    loader: Loader,
+    clock: Clock,
+    hooks: ServiceHooks,
+    kivitendo_dir: Path,
+    spawner: tuple[int, socket.socket],
+) -> int:
+    supervisor = Supervisor(
+        loaded.settings,
+        clock=clock,
+        kivitendo_dir=kivitendo_dir,
+        spawner=spawner,
+        loader=loader,
+        hooks=hooks,
+        pace=MinutePace(clock),
+    )
+    return await supervisor.run()
+
+
+def run_until_idle(settings: Settings, clock: Clock, *, kivitendo_dir: Path) -> Summary:
+    """Run everything that is due now, and what becomes due meanwhile, then return.
+
+    Raises TaskServerError if the tenants cannot be read.
+    """
+    return _run_once(settings, clock, kivitendo_dir, lambda loop: loop.serve_until_idle())
+
+
+def run_job(job_id: int, settings: Settings, clock: Clock, *, kivitendo_dir: Path) -> Summary:
+    """Run the job with this id in every tenant, due or not (``--run-job``; c.7).
+
+    Raises TaskServerError if the tenants cannot be read.
+    """
+    return _run_once(settings, clock, kivitendo_dir, lambda loop: loop.run_job(job_id))
+
+
+def _run_once(
+    settings: Settings,
+    clock: Clock,
+    kivitendo_dir: Path,
+    work: Callable[[TenantLoop], Awaitable[bool]],
+) -> Summary:
+    spawner = fork_spawner()
+
+    async def run() -> Summary:
+        supervisor = Supervisor(settings, clock=clock, kivitendo_dir=kivitendo_dir, spawner=spawner)
+        return await supervisor.run_once(work)
+
+    return asyncio.run(run())
+
+
+class Supervisor:
+    """One configuration file's service; use :func:`serve` and its kind."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clock: Clock,
+        kivitendo_dir: Path,
+        spawner: tuple[int, socket.socket],
+        loader: Loader | None = None,
+        hooks: ServiceHooks | None = None,
+        pace: Pace | None = None,
+    ) -> None:
+        self._loader = loader
+        self._hooks = hooks or NoHooks()
+        self._pace = pace or MinutePace(clock)
+        self._pool = WorkerPool(spawner)
+        self._service = Service(
+            settings=settings,
+            clock=clock,
+            kivitendo_dir=kivitendo_dir,
+            pool=self._pool,
+            slots=Slots(settings.task_server.max_parallel_tenants),
+            state_changed=self._tell_states,
+        )
+        self._tenants = TenantList(settings, self._use_tenants)
+        self._loops: dict[Tenant, tuple[TenantLoop, asyncio.Task[None]]] = {}
+        self._ending: set[asyncio.Task[None]] = set()
+        self._stop = asyncio.Event()
+        self._exit_code = 0
+
+    # --- the service ------------------------------------------------------------------------
+
+    async def run(self) -> int:
+        """Serve until told to stop; the exit code."""
+        self._handle_signals()
+        self._pool.begin()
+        helpers: list[asyncio.Task[None]] = []
+        try:
+            await self._first_tenants()
+            node = self._service.settings.task_server.node_id
+            log.info(
+                "The task server for node %s is up and running.",
+                node,
+                extra=fields("service_ready", tenants=len(self._loops)),
+            )
+            self._hooks.ready(self._tenants.problem)
+            self._tell_states()
+            helpers = [
+                asyncio.create_task(self._tenants.serve()),
+                asyncio.create_task(self._tick()),
+                asyncio.create_task(self._watchdog()),
+            ]
+            stopped = asyncio.create_task(self._stop.wait())
+            await asyncio.wait([stopped, *helpers], return_when=asyncio.FIRST_COMPLETED)
+            for helper in helpers:
+                if helper.done():
+                    helper.result()  # a fault of ours: do not hide it
+        finally:
+            for helper in helpers:
+                helper.cancel()
+            await self._end()
+        return self._exit_code
+
+    async def _first_tenants(self) -> None:
+        try:
+            self._use_tenants(await self._tenants.read())
+        except DatabaseError as error:
+            self._tenants.failed_at_start(error)
+
+    async def _tick(self) -> None:
+        while True:
+            await self._pace.next_tick()
+            for loop, _ in self._loops.values():
+                loop.tick()
+            self._tenants.tick()
+            self._check_memory()
+
+    async def _watchdog(self) -> None:
+        interval = self._hooks.watchdog_interval
+        while interval:
+            self._hooks.watchdog()
+            await asyncio.sleep(interval / 2)
+        await asyncio.Event().wait()
+
+    def _use_tenants(self, tenants: Sequence[Tenant]) -> None:
+        """Serve these: new and changed ones from now on, others no longer."""
+        if self._service.stopping:
+            return
+        wanted = set(tenants)
+        for tenant in [known for known in self._loops if known not in wanted]:
+            loop, task = self._loops.pop(tenant)
+            loop.retire()
+            self._ending.add(task)
+            task.add_done_callback(self._ending.discard)
+            log.info("is served no longer", extra=fields("tenant_gone", tenant=tenant.name))
+        for tenant in tenants:
+            if tenant not in self._loops:
+                loop = TenantLoop(tenant, self._service)
+                self._loops[tenant] = (loop, asyncio.create_task(loop.serve()))
+                log.info("is served", extra=fields("tenant_new", tenant=tenant.name))
+        self._tell_states()
+
+    def _tell_states(self) -> None:
+        states = {tenant.name: loop.state for tenant, (loop, _) in self._loops.items()}
+        self._hooks.tenants(states)
+        busy = sum(state.startswith("running") for state in states.values())
+        failing = sum(state.startswith("failing") for state in states.values())
+        self._hooks.status(
+            self._tenants.problem
+            or f"{len(states)} tenants, {busy} running jobs"
+            + (f", {failing} failing" if failing else "")
+        )
+
+    def _check_memory(self) -> None:
+        """The limits hold for us too: end in good order, to be started anew (a.5)."""
+        limit, used = self._service.settings.system.memory_limit_rss, resident_bytes("self")
+        if limit is not None and used is not None and used > limit:
+            log.warning(
+                "Exiting due to memory size limit reached for type 'rss':"
+                " limit %d bytes, usage %d bytes",
+                limit,
+                used,
+                extra=fields("memory_limit"),
+            )
+            self._exit_code = 1
+            self._stop.set()
+
+    # --- signals ----------------------------------------------------------------------------
+
+    def _handle_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self._asked_to_stop)
+        loop.add_signal_handler(signal.SIGINT, self._asked_to_stop)
+        loop.add_signal_handler(signal.SIGHUP, self.reload)
+        loop.add_signal_handler(signal.SIGALRM, self.wake_up)
+
+    def wake_up(self) -> None:
+        """Look for due jobs now, in all tenants."""
+        log.debug("woken up", extra=fields("wake_up"))
+        for loop, _ in self._loops.values():
+            loop.wake_up()
+        self._tenants.wake_up()
+
+    def reload(self) -> None:
+        """Read the configuration again; a wrong one is reported and changes nothing."""
+        if self._loader is None or self._service.stopping:
+            return
+        self._hooks.reloading()
+        try:
+            settings = self._loader().settings
+        except TaskServerError as error:
+            log.error(
+                "the configuration is wrong, the old one stays in force: %s",
+                error,
+                extra=fields("reload_failed"),
+            )
+            self._hooks.reloaded(str(error))
+            return
+        self._service.settings = settings
+        self._service.slots.resize(settings.task_server.max_parallel_tenants)
+        self._tenants.use(settings)
+        log.info("the configuration was read again", extra=fields("reloaded"))
+        self._hooks.reloaded(None, settings.task_server.stop_timeout)
+
+    def _asked_to_stop(self) -> None:
+        if self._stop.is_set():
+            self._interrupt_all("interrupted: the service was told to stop at once")
+        self._stop.set()
+
+    # --- the end ----------------------------------------------------------------------------
+
+    async def _end(self) -> None:
+        """Let the running jobs finish, as long as stop_timeout allows."""
+        self._service.stopping = True
+        self._hooks.stopping()
+        tasks = [task for _, task in self._loops.values()] + list(self._ending)
+        for loop, _ in self._loops.values():
+            loop.service_stops()
+        if tasks:
+            timeout = self._service.settings.task_server.stop_timeout
+            _, pending = await asyncio.wait(tasks, timeout=timeout)
+            if pending:
+                self._interrupt_all(
+                    "interrupted: the service was stopped and the job did not end within"
+                    f" {timeout} s (stop_timeout)"
+                )
+                await asyncio.wait(pending)
+        self._pool.end()
+        log.info("The task server has ended.", extra=fields("service_ended"))
+
+    def _interrupt_all(self, reason: str) -> None:
+        for worker in self._pool.workers:
+            worker.interrupt(reason)
+
+    # --- runs that end by themselves ----------------------------------------------------------
+
+    async def run_once(self, work: Callable[[TenantLoop], Awaitable[bool]]) -> Summary:
+        """Read the tenants, do ``work`` with each side by side, and end."""
+        self._handle_signals()
+        self._pool.begin()
+        try:
+            tenants = await self._tenants.read()
+            self._tenants.close()
+            loops = [TenantLoop(tenant, self._service) for tenant in tenants]
+            served = await asyncio.gather(*(work(loop) for loop in loops))
+            unreachable = tuple(
+                loop.tenant.name for loop, good in zip(loops, served, strict=True) if not good
+            )
+            return Summary(self._service.finished, self._service.failed, unreachable)
+        finally:
+            self._pool.end()

@@ -1,0 +1,116 @@
+"""Keeps the list of tenants: reads the authentication database again at every tick."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from kivitendo_task_server.config.settings import Settings
+from kivitendo_task_server.database import auth
+from kivitendo_task_server.database.asynchronous import AsyncConnection
+from kivitendo_task_server.database.tenants import Tenant
+from kivitendo_task_server.errors import DatabaseError, TaskServerError
+from kivitendo_task_server.log import fields, logger
+
+log = logger(__name__)
+
+PAUSES = (2.0, 5.0, 10.0, 20.0, 30.0)
+"""Seconds until the next attempt after failures in a row."""
+
+
+class TenantList:
+    """Reads the tenants and passes them on whenever they were read."""
+
+    def __init__(self, settings: Settings, changed: Callable[[Sequence[Tenant]], None]) -> None:
+        self._settings = settings
+        self._changed = changed
+        self._wake = asyncio.Event()
+        self._connection: AsyncConnection | None = None
+        self._generation: auth.Generation | None = None
+        self._failures = 0
+        self._retry: asyncio.TimerHandle | None = None
+        self.problem: str | None = None
+        """Why the list cannot be read at the moment."""
+
+    def tick(self) -> None:
+        """A minute began; if the database fails, its pauses are kept to."""
+        if self._retry is None:
+            self._wake.set()
+
+    def wake_up(self) -> None:
+        """Read it now."""
+        self._wake.set()
+
+    def use(self, settings: Settings) -> None:
+        """Another configuration is in force."""
+        if settings.auth_database != self._settings.auth_database:
+            self.close()
+        self._settings = settings
+        self._wake.set()
+
+    async def serve(self) -> None:
+        """Read the list whenever told to, until cancelled."""
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                try:
+                    self._changed(await self.read())
+                except DatabaseError as error:
+                    self._failed(error)  # away: the tenants we know are served on
+                except TaskServerError as error:
+                    self._failed(error)  # what the configuration asks for is not there
+                    self._changed(())
+                else:
+                    self._works()
+        finally:
+            self._forget_retry()
+            self.close()
+
+    async def read(self) -> Sequence[Tenant]:
+        """Read the list. Raises DatabaseError and ConfigurationError (see database.auth)."""
+        if self._connection is not None and self._generation is not None:
+            try:
+                return await self._ask(self._connection, self._generation)
+            except DatabaseError:
+                self.close()  # it was cut since the last time, or the tables have changed
+        connection = self._connection = await auth.connect(self._settings)
+        self._generation = await auth.detect(connection.query, self._settings)
+        return await self._ask(connection, self._generation)
+
+    async def _ask(
+        self, connection: AsyncConnection, generation: auth.Generation
+    ) -> Sequence[Tenant]:
+        return await auth.tenants(connection.query, generation, self._settings)
+
+    def close(self) -> None:
+        """Give the connection back."""
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = self._generation = None
+
+    def failed_at_start(self, error: TaskServerError) -> None:
+        """The very first attempt failed; go on trying."""
+        self._failed(error)
+
+    def _works(self) -> None:
+        if self._failures:
+            log.info("the authentication database answers again", extra=fields("auth_back"))
+        self._failures = 0
+        self.problem = None
+        self._forget_retry()
+
+    def _failed(self, error: TaskServerError) -> None:
+        self.close()
+        if str(error) != self.problem and (not self._failures or self.problem is None):
+            log.error("%s", error, extra=fields("auth_failing"))
+        self.problem = str(error)
+        pause = PAUSES[min(self._failures, len(PAUSES) - 1)]
+        self._failures += 1
+        self._forget_retry()
+        self._retry = asyncio.get_running_loop().call_later(pause, self._wake.set)
+
+    def _forget_retry(self) -> None:
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None

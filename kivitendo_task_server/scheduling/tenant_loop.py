@@ -1,0 +1,260 @@
+"""One tenant's coroutine: look for due jobs, have a worker run them, wait for the next tick.
+
+Whatever is wrong with a tenant (slow, gone, wrong password) stays here: it is tried again with
+growing pauses, and the log has one line per change of state, not per attempt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from kivitendo_task_server.config.settings import Settings
+from kivitendo_task_server.database import own_schema
+from kivitendo_task_server.database.asynchronous import AsyncConnection
+from kivitendo_task_server.database.due import DueRule, Found, TableShape, look, schedule
+from kivitendo_task_server.database.tenants import Tenant
+from kivitendo_task_server.errors import DatabaseError
+from kivitendo_task_server.log import fields, logger
+from kivitendo_task_server.scheduling import runner
+from kivitendo_task_server.scheduling.batch_run import BatchEnd, BatchRun
+from kivitendo_task_server.scheduling.messages import Batch, Interruption
+from kivitendo_task_server.scheduling.service import Service
+
+log = logger(__name__)
+
+PAUSES = (5.0, 10.0, 20.0, 40.0, 60.0)
+"""Seconds until the next attempt after failures in a row; the last one for all later ones."""
+
+WAITING = "waiting"
+
+
+class TenantLoop:
+    """Serves one tenant until :meth:`retire` or the end of the service."""
+
+    def __init__(self, tenant: Tenant, service: Service) -> None:
+        self.tenant = tenant
+        self.state = WAITING
+        self._service = service
+        self._wake = asyncio.Event()
+        self._retired = False
+        self._failures = 0
+        self._retry: asyncio.TimerHandle | None = None
+        self._connection: AsyncConnection | None = None
+        self._shape = TableShape()
+        self._run: BatchRun | None = None
+        self._interrupted: dict[int, Interruption] = {}
+        self._bad_schedules: set[tuple[int, str | None]] = set()
+
+    # --- what the supervisor says -----------------------------------------------------------
+
+    def tick(self) -> None:
+        """A minute began. A tenant that fails keeps to its pauses."""
+        if self._retry is None:
+            self._wake.set()
+
+    def wake_up(self) -> None:
+        """Somebody wants us to look now."""
+        self._wake.set()
+
+    def retire(self) -> None:
+        """Serve it no longer: a running job is finished."""
+        self._retired = True
+        self._stop_run()
+
+    def service_stops(self) -> None:
+        """The service ends: a running job is finished."""
+        self._stop_run()
+
+    def interrupt(self, reason: str) -> None:
+        """End a running job now."""
+        if self._run is not None:
+            self._run.interrupt(reason)
+
+    def _stop_run(self) -> None:
+        if self._run is not None:
+            self._run.stop()
+        self._wake.set()
+
+    # --- the coroutine ----------------------------------------------------------------------
+
+    async def serve(self) -> None:
+        """Serve until retired; the first look is at once."""
+        self._wake.set()
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                if self._retired or self._service.stopping:
+                    return
+                await self.pass_once()
+        finally:
+            self._forget_retry()
+            self._disconnect()
+
+    async def serve_until_idle(self) -> bool:
+        """Run what is due, and what becomes due meanwhile; whether the tenant could be served."""
+        try:
+            while not self._service.stopping and await self.pass_once():
+                pass
+            return self._failures == 0
+        finally:
+            self._forget_retry()
+            self._disconnect()
+
+    async def run_job(self, job_id: int) -> bool:
+        """Run one job now, due or not (``--run-job``); whether the tenant could be served."""
+        settings = self._service.settings
+        try:
+            await self._connected(settings)
+            await self._work(self._rule(settings), settings, (job_id,), forced=True)
+        except DatabaseError as error:
+            self._failed(error)
+        finally:
+            self._forget_retry()
+            self._disconnect()
+        return self._failures == 0
+
+    async def pass_once(self) -> bool:
+        """One look and what follows from it; whether a run was recorded."""
+        settings = self._service.settings
+        try:
+            rule, found = await self._look(settings)
+            await self._schedule(found)
+        except DatabaseError as error:
+            self._failed(error)
+            return False
+        jobs = tuple(dict.fromkeys((*self._interrupted, *found.interrupted, *found.jobs)))
+        if jobs:
+            return await self._work(rule, settings, jobs)
+        self._works()
+        return False
+
+    async def _look(self, settings: Settings) -> tuple[DueRule, Found]:
+        """Ask for due jobs; a connection that was cut since the last time is opened again."""
+        if self._connection is not None:
+            rule = self._rule(settings)
+            try:
+                return rule, await look(self._connection.query, rule)
+            except DatabaseError:
+                self._disconnect()
+        connection = await self._connected(settings)
+        rule = self._rule(settings)
+        return rule, await look(connection.query, rule)
+
+    def _rule(self, settings: Settings) -> DueRule:
+        return DueRule.at(self._service.clock, settings.task_server, self._shape)
+
+    async def _connected(self, settings: Settings) -> AsyncConnection:
+        if self._connection is None:
+            purpose = f"supervisor on {settings.task_server.node_id}"
+            connection = await AsyncConnection.open(self.tenant.access, purpose=purpose)
+            try:
+                await own_schema.ensure_by(connection)
+                self._shape = await TableShape.read(connection.query)
+            except BaseException:
+                connection.close()
+                raise
+            self._connection = connection
+        return self._connection
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    async def _schedule(self, found: Found) -> None:
+        """Active jobs without a next time get one, or a word in the log why they cannot."""
+        for job_id, spec in found.unscheduled:
+            next_run_at = runner.next_run(spec, self._service.clock.now())
+            if next_run_at is not None:
+                assert self._connection is not None
+                await schedule(self._connection.query, job_id, spec, next_run_at)
+            elif (job_id, spec) not in self._bad_schedules:
+                self._bad_schedules.add((job_id, spec))
+                log.warning(
+                    "the job's schedule %r is wrong, so it does not run",
+                    spec,
+                    extra=fields("bad_schedule", tenant=self.tenant.name, job=job_id),
+                )
+
+    # --- running jobs -----------------------------------------------------------------------
+
+    async def _work(
+        self, rule: DueRule, settings: Settings, jobs: tuple[int, ...], *, forced: bool = False
+    ) -> bool:
+        """Have a worker run the jobs; whether it recorded anything."""
+        service = self._service
+        async with service.slots:
+            end = await self._batch(rule, settings, jobs, forced=forced)
+            if self._interrupted and service.stopping:
+                await self._batch(rule, settings, tuple(self._interrupted), record_only=True)
+        if end.trouble is not None and not end.recorded:
+            self._failed(end.trouble)
+        else:
+            self._works()
+            if end.trouble is not None:
+                self._wake.set()  # go on with the rest at once
+        return end.recorded > 0
+
+    async def _batch(
+        self,
+        rule: DueRule,
+        settings: Settings,
+        jobs: tuple[int, ...],
+        *,
+        forced: bool = False,
+        record_only: bool = False,
+    ) -> BatchEnd:
+        service = self._service
+        if (service.stopping or self._retired) and not record_only:
+            return BatchEnd()
+        batch = Batch(
+            tenant=self.tenant,
+            settings=settings,
+            clock=service.clock,
+            kivitendo_dir=service.kivitendo_dir,
+            rule=rule,
+            jobs=jobs,
+            forced=forced,
+            interrupted=dict(self._interrupted),
+            record_only=record_only,
+        )
+        self._run = BatchRun(batch, service, self._set_state)
+        try:
+            end = await self._run.follow()
+        finally:
+            self._run = None
+        if end.completed:
+            self._interrupted.clear()
+        if end.interruption is not None:
+            self._interrupted[end.interruption[0]] = end.interruption[1]
+        return end
+
+    # --- states -----------------------------------------------------------------------------
+
+    def _set_state(self, state: str) -> None:
+        if state != self.state:
+            self.state = state
+            self._service.state_changed()
+
+    def _works(self) -> None:
+        if self._failures:
+            log.info("works again", extra=fields("tenant_back", tenant=self.tenant.name))
+        self._failures = 0
+        self._forget_retry()
+        self._set_state(WAITING)
+
+    def _failed(self, error: Exception) -> None:
+        self._disconnect()
+        if not self._failures:
+            log.warning("%s", error, extra=fields("tenant_failing", tenant=self.tenant.name))
+        pause = PAUSES[min(self._failures, len(PAUSES) - 1)]
+        self._failures += 1
+        self._forget_retry()
+        self._retry = asyncio.get_running_loop().call_later(pause, self._wake.set)
+        self._set_state(f"failing: {error}")
+
+    def _forget_retry(self) -> None:
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
