@@ -41,6 +41,7 @@ from kivitendo_task_server.scheduling.cron_fields import (
     CronField,
     parse_field,
 )
+from kivitendo_task_server.scheduling.cron_words import in_words
 
 __all__ = ["CronError", "Schedule", "due_moment", "is_due"]
 
@@ -90,6 +91,10 @@ class Schedule:
             raise
         ignored = words[5].strip() if len(words) > 5 else ""
         return cls(text, minute, hour, day, month, weekday, ignored)
+
+    def describe(self) -> str:
+        """When it runs, in words: ``at 03:00, every day``."""
+        return in_words(self.minute, self.hour, self.day, self.month, self.weekday)
 
     @property
     def remarks(self) -> tuple[str, ...]:
