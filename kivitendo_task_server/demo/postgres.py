@@ -41,6 +41,7 @@ class EmbeddedPostgres:
         self._parent = parent
         self._process: subprocess.Popen[bytes] | None = None
         self.folder = Path()
+        self.programs = Path()
         self.port = 0
 
     def __enter__(self) -> EmbeddedPostgres:
@@ -73,7 +74,7 @@ class EmbeddedPostgres:
         """Create the cluster and wait until it answers (about one second)."""
         self.folder = Path(tempfile.mkdtemp(prefix="kivitendo-task-server-pg-", dir=self._parent))
         account = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
-        programs = _programs(self.folder, account)
+        self.programs = programs = _programs(self.folder, account)
         if account:
             os.chown(self.folder, account.pw_uid, account.pw_gid)
         data = self.folder / "data"

@@ -1,0 +1,4 @@
+package CGI;
+sub import { }
+sub new { return bless {}, shift }
+1;

@@ -1,0 +1,4 @@
+package SL::BackgroundJob::Broken;
+use strict;
+sub run { my $x = ; }
+1;

@@ -1,0 +1,2 @@
+package SL::DB::AuthClient;
+1;

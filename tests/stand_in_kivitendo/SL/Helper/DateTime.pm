@@ -1,0 +1,2 @@
+package SL::Helper::DateTime;
+1;

@@ -1,0 +1,5 @@
+package SL::InstanceConfiguration;
+use strict;
+use warnings;
+sub new { return bless {}, shift }
+1;

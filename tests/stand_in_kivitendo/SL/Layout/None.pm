@@ -1,0 +1,3 @@
+package SL::Layout::None;
+sub new { return bless {}, shift }
+1;

@@ -1,0 +1,2 @@
+package SL::Mailer;
+1;

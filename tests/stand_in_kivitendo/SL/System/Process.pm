@@ -1,0 +1,2 @@
+package SL::System::Process;
+1;

@@ -1,0 +1,2 @@
+package Template;
+1;
