@@ -299,7 +299,7 @@ class _Process:
 
 
 def _processes() -> Iterator[_Process]:
-    for entry in os.listdir("/proc"):
+    for entry in os.listdir("/proc"):  # noqa: PTH208
         if not entry.isdigit():
             continue
         try:

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import psutil
 import pytest
-from kivitendo_fixtures import Kivitendo, kivitendo, kivitendo_databases  # noqa: F401
+from stand_in import Kivitendo, kivitendo, kivitendo_databases  # noqa: F401
 
 from kivitendo_task_server.config.settings import SystemSettings
 from kivitendo_task_server.database.connection import connect
