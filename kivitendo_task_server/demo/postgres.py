@@ -8,7 +8,6 @@ ends in whatever way, also by kill -9.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import pwd
 import shutil
@@ -17,7 +16,6 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
@@ -25,11 +23,11 @@ from types import TracebackType
 import psycopg2
 
 from kivitendo_task_server.config.settings import DatabaseAccess
+from kivitendo_task_server.demo.children import die_with_parent
 from kivitendo_task_server.errors import TaskServerError
 
 SUPERUSER = "postgres"
 PASSWORD = "kivitendo"  # of a throw-away cluster that listens on 127.0.0.1 only
-_PR_SET_PDEATHSIG = 1
 
 
 class EmbeddedPostgres:
@@ -41,8 +39,9 @@ class EmbeddedPostgres:
         self._parent = parent
         self._process: subprocess.Popen[bytes] | None = None
         self.folder = Path()
-        self.programs = Path()
         self.port = 0
+        self.programs = Path()
+        """Where initdb, postgres and psql are."""
 
     def __enter__(self) -> EmbeddedPostgres:
         try:
@@ -74,7 +73,7 @@ class EmbeddedPostgres:
         """Create the cluster and wait until it answers (about one second)."""
         self.folder = Path(tempfile.mkdtemp(prefix="kivitendo-task-server-pg-", dir=self._parent))
         account = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
-        self.programs = programs = _programs(self.folder, account)
+        programs = self.programs = _programs(self.folder, account)
         if account:
             os.chown(self.folder, account.pw_uid, account.pw_gid)
         data = self.folder / "data"
@@ -82,7 +81,8 @@ class EmbeddedPostgres:
         password_file.write_text(PASSWORD + "\n")
         if account:
             os.chown(password_file, account.pw_uid, account.pw_gid)
-        become = _become(account)
+        # SIGINT is PostgreSQL's fast shutdown
+        become = die_with_parent(signal.SIGINT, account)
         made = subprocess.run(
             [programs / "initdb", "-D", data, "-U", SUPERUSER, "-A", "scram-sha-256",
              "--pwfile", password_file, "-E", "UTF8", "--locale=C", "--no-sync"],
@@ -192,21 +192,6 @@ def _readable_for(path: Path, account: pwd.struct_passwd) -> bool:
         if not (mode.st_mode & 0o001 or (mode.st_uid == account.pw_uid and mode.st_mode & 0o100)):
             return False
     return True
-
-
-def _become(account: pwd.struct_passwd | None) -> Callable[[], None]:
-    """What the child does before exec: drop privileges, then ask to die with its parent."""
-    libc = ctypes.CDLL(None, use_errno=True)
-
-    def child() -> None:
-        if account is not None:
-            os.setgroups([])
-            os.setgid(account.pw_gid)
-            os.setuid(account.pw_uid)
-        # after setuid, which would clear it; SIGINT is PostgreSQL's fast shutdown
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGINT, 0, 0, 0)
-
-    return child
 
 
 def _free_port() -> int:
