@@ -64,6 +64,11 @@ def write_kivitendo_folder(folder: Path, auth: DatabaseAccess) -> Path:
     (folder / "SL/System/TaskServer.pm").write_text("# stands for kivitendo's program; demo only\n")
     (folder / "config/kivitendo.conf.default").write_text(DEFAULTS)
     configuration = folder / "config/kivitendo.conf"
-    with configuration.open("w", opener=lambda path, flags: os.open(path, flags, 0o640)) as file:
-        file.write(LOCAL.format(access=auth))
+    write_private(configuration, LOCAL.format(access=auth))
     return configuration
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a new file that only its owner may read, from its first moment on."""
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)

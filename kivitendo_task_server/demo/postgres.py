@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
+import secrets
 import shutil
 import signal
 import socket
@@ -27,7 +29,6 @@ from kivitendo_task_server.demo.children import die_with_parent
 from kivitendo_task_server.errors import TaskServerError
 
 SUPERUSER = "postgres"
-PASSWORD = "kivitendo"  # of a throw-away cluster that listens on 127.0.0.1 only
 
 
 class EmbeddedPostgres:
@@ -38,6 +39,8 @@ class EmbeddedPostgres:
         self._durable = durable
         self._parent = parent
         self._process: subprocess.Popen[bytes] | None = None
+        # everybody on the machine can reach 127.0.0.1, and a superuser can run programs
+        self._password = secrets.token_urlsafe(24)
         self.folder = Path()
         self.port = 0
         self.programs = Path()
@@ -67,18 +70,24 @@ class EmbeddedPostgres:
 
     def access(self, database: str) -> DatabaseAccess:
         """How to reach a database of this cluster as its superuser."""
-        return DatabaseAccess("127.0.0.1", self.port, database, SUPERUSER, PASSWORD)
+        return DatabaseAccess("127.0.0.1", self.port, database, SUPERUSER, self._password)
 
     def start(self) -> None:
         """Create the cluster and wait until it answers (about one second)."""
         self.folder = Path(tempfile.mkdtemp(prefix="kivitendo-task-server-pg-", dir=self._parent))
         account = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
+        if account and not _readable_for(self.folder.parent, account):
+            raise TaskServerError(
+                "PostgreSQL does not run as root, and the user nobody cannot enter this folder",
+                where=str(self.folder.parent),
+                remedy="use one below /tmp or /var/tmp",
+            )
         programs = self.programs = _programs(self.folder, account)
         if account:
             os.chown(self.folder, account.pw_uid, account.pw_gid)
         data = self.folder / "data"
         password_file = self.folder / "password"
-        password_file.write_text(PASSWORD + "\n")
+        password_file.write_text(self._password + "\n")
         if account:
             os.chown(password_file, account.pw_uid, account.pw_gid)
         # SIGINT is PostgreSQL's fast shutdown
@@ -93,12 +102,12 @@ class EmbeddedPostgres:
             check=False,
         )  # fmt: skip
         if made.returncode != 0:
-            raise TaskServerError(f"initdb failed: {made.stderr.strip()}", where=str(data))
+            raise TaskServerError(f"initdb failed: {_reason(made.stderr)}", where=str(data))
         self.port = _free_port()
         settings = {
             "port": str(self.port),
             "listen_addresses": "127.0.0.1",
-            "unix_socket_directories": str(self.folder),
+            "unix_socket_directories": "",  # the folder's path may be too long for one
             "max_connections": "200",
             "shared_buffers": "128MB",
             "timezone": "UTC",
@@ -140,7 +149,7 @@ class EmbeddedPostgres:
         while True:
             if self._process.poll() is not None:
                 raise TaskServerError(
-                    "PostgreSQL did not start: " + (self.folder / "log").read_text().strip(),
+                    "PostgreSQL did not start: " + _reason((self.folder / "log").read_text()),
                     where=str(self.folder),
                 )
             try:
@@ -153,6 +162,13 @@ class EmbeddedPostgres:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.05)
+
+
+def _reason(output: str) -> str:
+    """The line of a program's output that says why it failed."""
+    lines = output.strip().splitlines() or ["it said nothing"]
+    telling = [line for line in lines if re.search(r"FATAL|PANIC|could not|error:", line)]
+    return (telling or lines)[0].strip()
 
 
 def _programs(folder: Path, account: pwd.struct_passwd | None) -> Path:

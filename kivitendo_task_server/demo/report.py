@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -94,6 +95,26 @@ def read_runs(connection: Connection) -> list[Run]:
     with connection, connection.cursor() as cursor:
         cursor.execute(HISTORY)
         return [Run(*row) for row in cursor.fetchall()]
+
+
+def faults(tenant: str, invoices: Sequence[Invoice]) -> list[str]:
+    """What must never be: no invoices at all, a period billed twice, postings that do not balance.
+
+    An invoice without its rows in other tables (a half one) would show here too.
+    """
+    found = [] if invoices else [f"{tenant}: nothing was billed"]
+    periods = Counter((each.order, each.period_start) for each in invoices)
+    found += [
+        f"{tenant}: order {order} was billed {count} times for {period}"
+        for (order, period), count in periods.items()
+        if count > 1
+    ]
+    found += [
+        f"{tenant}: the postings of invoice {each.number} add up to {each.postings_sum}"
+        for each in invoices
+        if not each.balances
+    ]
+    return found
 
 
 def orders_line(connection: Connection, today: date) -> str:

@@ -17,6 +17,9 @@ from kivitendo_task_server.errors import ControlError
 PATIENCE = 90  # seconds for all due jobs
 DEATHS = 3  # how often a killed service is started again
 
+Note = Callable[[str], None]
+"""Shows a line of progress."""
+
 # task-server.md, d.1, as far as the demo's own rows need it
 DUE = """
     SELECT count(*) FROM background_jobs
@@ -40,7 +43,7 @@ def run_until_idle(
     configuration: Path,
     databases: Sequence[DatabaseAccess],
     log: Path,
-    note: Callable[[str], None],
+    note: Note,
 ) -> ServiceRun:
     """Start the service, wait until no job is due in any of the databases, stop it.
 

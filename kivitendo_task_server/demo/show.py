@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
+from typing import TypeAlias, TypeVar
 
-import psycopg2.sql
+from psycopg2 import sql
 
 from kivitendo_task_server.config.settings import DatabaseAccess
-from kivitendo_task_server.database.connection import connect
+from kivitendo_task_server.database.connection import Connection, connect
 from kivitendo_task_server.demo import report
-from kivitendo_task_server.demo.guardian import SERVICE_LOG, service_command
-from kivitendo_task_server.demo.kivitendo_folder import write_kivitendo_folder
+from kivitendo_task_server.demo.guardian import SERVICE_LOG
+from kivitendo_task_server.demo.kivitendo_folder import write_kivitendo_folder, write_private
 from kivitendo_task_server.demo.scenario import COMPANIES, Company
-from kivitendo_task_server.demo.service import make_due, run_until_idle
+from kivitendo_task_server.demo.service import Note, make_due, run_until_idle
 from kivitendo_task_server.demo.stage import Stage, open_stage
 from kivitendo_task_server.demo.tenant_data import write_auth, write_tenant
 from kivitendo_task_server.errors import TaskServerError
 
 ROLE = "kivitendo"  # owns the databases; the service needs no superuser
+AUTH = "kivitendo_auth"
 SCHEMAS = Path(__file__).parent
-Tenants = Sequence[tuple[Company, DatabaseAccess]]
+Tenants: TypeAlias = tuple[tuple[Company, DatabaseAccess], ...]
+Row = TypeVar("Row")
 
 
 def run_demo(*, keep: bool, folder: Path | None) -> int:
@@ -37,8 +42,7 @@ def run_demo(*, keep: bool, folder: Path | None) -> int:
     with open_stage(folder) as stage:
         note(f"it listens on 127.0.0.1, port {stage.superuser.port}; all files are in"
              f" {stage.folder}")  # fmt: skip
-        tenants = _make_databases(stage)
-        auth = _own_access(stage, "kivitendo_auth")
+        auth, tenants = _make_databases(stage)
         configuration = write_kivitendo_folder(stage.folder / "kivitendo", auth)
         for company, access in tenants:
             connection = connect(access, purpose="demo")
@@ -54,14 +58,14 @@ def run_demo(*, keep: bool, folder: Path | None) -> int:
             stage.keep(configuration)
             note("done; everything keeps running")
             print(_how_to_look_around(stage, configuration, tenants))
-        else:
-            note("done; PostgreSQL and all files are removed")
+    if not keep:
+        note(f"done; PostgreSQL is stopped and {stage.folder} removed")
     return 0
 
 
-def _first_call(stage: Stage, configuration: Path, tenants: Tenants, note: report.Note) -> list[str]:
+def _first_call(stage: Stage, configuration: Path, tenants: Tenants, note: Note) -> list[str]:
     databases = [access for _, access in tenants]
-    note("starting the service: " + " ".join(service_command(configuration, "-f", "start")[2:]))
+    note(f"starting the service: {_command()} -c {configuration} -f start")
     ran = run_until_idle(configuration, databases, stage.folder / SERVICE_LOG, note)
     note(f"all due jobs done {ran.seconds:.1f} s after its start; stopped it")
     faults = []
@@ -80,9 +84,7 @@ def _first_call(stage: Stage, configuration: Path, tenants: Tenants, note: repor
     return faults
 
 
-def _second_call(
-    stage: Stage, configuration: Path, tenants: Tenants, note: report.Note
-) -> list[str]:
+def _second_call(stage: Stage, configuration: Path, tenants: Tenants, note: Note) -> list[str]:
     databases = [access for _, access in tenants]
     before = [_read(access, report.read_invoices) for access in databases]
     already = len(_runs(tenants))
@@ -100,3 +102,89 @@ def _second_call(
         faults += report.faults(company.name, now)
     print(flush=True)
     return faults
+
+
+def _make_databases(stage: Stage) -> tuple[DatabaseAccess, Tenants]:
+    """The auth database and the tenants', all with rows; they belong to a role of their own."""
+    password = secrets.token_urlsafe(24)
+    names = [AUTH, *(company.database for company in COMPANIES)]
+    connection = connect(stage.access("postgres"), purpose="demo")
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute(
+            sql.SQL("CREATE ROLE {} LOGIN PASSWORD %s").format(sql.Identifier(ROLE)), (password,)
+        )
+        for name in names:
+            cursor.execute(
+                sql.SQL("CREATE DATABASE {} OWNER {}").format(
+                    sql.Identifier(name), sql.Identifier(ROLE)
+                )
+            )
+    connection.close()
+    auth, *databases = (
+        DatabaseAccess(stage.superuser.host, stage.superuser.port, name, ROLE, password)
+        for name in names
+    )
+    tenants = tuple(zip(COMPANIES, databases, strict=True))
+    now = datetime.now().replace(microsecond=0)
+    for company, access in tenants:
+        connection = _with_tables(access, "tenant_schema.sql")
+        write_tenant(connection, company, now)
+        connection.close()
+    connection = _with_tables(auth, "auth_schema.sql")
+    write_auth(connection, tenants)
+    connection.close()
+    return auth, tenants
+
+
+def _with_tables(access: DatabaseAccess, schema: str) -> Connection:
+    connection = connect(access, purpose="demo")
+    with connection, connection.cursor() as cursor:
+        cursor.execute((SCHEMAS / schema).read_text())
+    return connection
+
+
+def _read(access: DatabaseAccess, query: Callable[[Connection], list[Row]]) -> list[Row]:
+    connection = connect(access, purpose="demo")
+    try:
+        return query(connection)
+    finally:
+        connection.close()
+
+
+def _runs(tenants: Tenants) -> list[tuple[str, report.Run]]:
+    """All history rows with their tenant, in the order they were run."""
+    runs = [
+        (company.name, run)
+        for company, access in tenants
+        for run in _read(access, report.read_runs)
+    ]
+    return sorted(runs, key=lambda pair: pair[1].run_at)
+
+
+def _headline(text: str) -> None:
+    print(f"\n{text}\n{'=' * len(text)}")
+
+
+def _how_to_look_around(stage: Stage, configuration: Path, tenants: Tenants) -> str:
+    """The commands for another look, with this demo's port and paths."""
+    access = tenants[0][1]
+    passwords = stage.folder / "pgpass"
+    write_private(passwords, f"127.0.0.1:{access.port}:*:{access.user}:{access.password}\n")
+    psql = shutil.which("psql") or str(stage.programs / "psql")
+    command = _command()
+    others = ", ".join([*(each.name for _, each in tenants[1:]), AUTH])
+    return f"""
+Connect to {tenants[0][0].name} (other databases: {others}):
+    PGPASSFILE={passwords} {psql} -h 127.0.0.1 -p {access.port} -U {access.user} {access.name}
+Ask the service:
+    {command} -c {configuration} status
+Stop all of it and remove {stage.folder}:
+    {command} demo --stop --folder {stage.folder}
+"""
+
+
+def _command() -> str:
+    """How the user calls us."""
+    script = Path(sys.executable).with_name("kivitendo-task-server")
+    return str(script) if script.exists() else "kivitendo-task-server"

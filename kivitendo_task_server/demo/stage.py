@@ -69,7 +69,9 @@ def open_stage(folder: Path | None = None) -> Iterator[Stage]:
         stage = Stage(
             process,
             Path(facts["folder"]),
-            DatabaseAccess("127.0.0.1", facts["port"], "postgres", facts["user"], facts["password"]),
+            DatabaseAccess(
+                "127.0.0.1", facts["port"], "postgres", facts["user"], facts["password"]
+            ),
             Path(facts["programs"]),
         )
         yield stage

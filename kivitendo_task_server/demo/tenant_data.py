@@ -287,20 +287,25 @@ def _jobs(cursor: Cursor, now: datetime) -> None:
     last_night = now.replace(hour=3, minute=0, second=0, microsecond=0)
     if last_night > now:
         last_night -= timedelta(days=1)
-    for name, description, spec, due in (
-        ("CreatePeriodicInvoices", "Wiederkehrende Rechnungen", "0 3 * * *", last_night),
-        ("Test", "Probelauf", "", None),
-    ):
-        _insert(
-            cursor,
-            "background_jobs",
-            type="interval" if due else "once",
-            package_name=name,
-            description=description,
-            active=True,
-            cron_spec=spec,
-            next_run_at=due,
-        )
+    _insert(
+        cursor,
+        "background_jobs",
+        type="interval",
+        package_name="CreatePeriodicInvoices",
+        description="Wiederkehrende Rechnungen",
+        active=True,
+        cron_spec="0 3 * * *",
+        next_run_at=last_night,
+    )
+    _insert(
+        cursor,
+        "background_jobs",
+        type="once",
+        package_name="Test",
+        description="Probelauf",
+        active=True,
+        data="result: Probelauf in Ordnung",
+    )
 
 
 def _insert(cursor: Cursor, table: str, **values: Any) -> int:
