@@ -156,8 +156,8 @@ def create(venv: Path) -> None:
         say(f"making {venv} anew, it is not complete")
         shutil.rmtree(venv)
     version = ".".join(map(str, sys.version_info[:3]))
-    say(f"making {venv} with Python {version} ({sys.executable})")
     need_venv_module()
+    say(f"making {venv} with Python {version} ({sys.executable})")
     venv.mkdir(parents=True)
     # written first: what is interrupted from here on is known as ours, and as incomplete
     write_stamp(venv, {})
