@@ -66,12 +66,14 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _print_settings(effective: Iterable[Effective], kivitendo_dir: Path) -> None:
+    from kivitendo_task_server.config.masking import printable
+
     sections: dict[str, list[Effective]] = {}
     for each in effective:
         sections.setdefault(each.section, []).append(each)
     for section, settings in sections.items():
-        print(f"\n[{section}]")
-        lines = [f"{each.key} = {each.value}".rstrip() for each in settings]
+        print(f"\n[{printable(section)}]")
+        lines = [f"{printable(each.key)} = {each.value}".rstrip() for each in settings]
         width = max((len(line) for line in lines if len(line) <= WIDEST), default=0)
         for line, each in zip(lines, settings, strict=True):
             print(f"{line:{width}}  # {each.origin.removeprefix(f'{kivitendo_dir}{os.sep}')}")

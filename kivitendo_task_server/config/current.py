@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kivitendo_task_server.config.settings import Loaded, Settings
-from kivitendo_task_server.errors import TaskServerError
+from kivitendo_task_server.errors import ConfigurationError, TaskServerError
 from kivitendo_task_server.log import fields, logger
 
 log = logger(__name__)
@@ -43,6 +43,7 @@ class CurrentConfiguration:
         """Read again. A wrong configuration is logged once and changes nothing."""
         try:
             loaded = self._read()
+            self._refuse_emptied(loaded)
         except TaskServerError as error:
             text = str(error)
             if text != self._error:
@@ -64,6 +65,15 @@ class CurrentConfiguration:
         self.loaded = loaded
         self._log_warnings()
         return Reloaded(changed)
+
+    def _refuse_emptied(self, loaded: Loaded) -> None:
+        """An emptied file is one that is being written, or could not be: on a full disk."""
+        if loaded.local_is_empty and not self.loaded.local_is_empty:
+            raise ConfigurationError(
+                "the configuration file has become empty",
+                where=str(loaded.files[-1]),
+                remedy="if only the delivered defaults are to apply, restart the service",
+            )
 
     def _log_warnings(self) -> None:
         for warning in self.loaded.warnings:

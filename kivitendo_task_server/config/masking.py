@@ -22,5 +22,9 @@ def shown(section: str, key: str, value: str) -> str:
     """The value as it may be shown, on one line: secrets masked, also the password in a URL."""
     if value and (is_secret(key) or section == "secrets"):
         return MASK
-    masked = _PASSWORD_IN_URL.sub(rf"\1{MASK}@", value)
-    return masked if masked.isprintable() else repr(masked)[1:-1]
+    return printable(_PASSWORD_IN_URL.sub(rf"\1{MASK}@", value))
+
+
+def printable(text: str) -> str:
+    """The text on one line, without what a terminal or a log would take for more than text."""
+    return text if text.isprintable() else repr(text)[1:-1]

@@ -13,7 +13,7 @@ from kivitendo_task_server.config.environment import environment_changes
 from kivitendo_task_server.config.files import Sections
 from kivitendo_task_server.config.grammar import Entry
 from kivitendo_task_server.config.keys import KEYS, OWN_SECTIONS, RUNNER, RUNNERS_SECTION, Key
-from kivitendo_task_server.config.masking import shown
+from kivitendo_task_server.config.masking import printable, shown
 from kivitendo_task_server.config.parsers import UNSET, NotAllowed, Parser
 from kivitendo_task_server.errors import ConfigurationError
 
@@ -135,7 +135,7 @@ class Reader:
                 if like or section.startswith("task_server"):
                     first = min(entries.values(), key=lambda entry: entry.lines)
                     self.warnings.append(
-                        f"{first.where}: [{section}]: unknown section, ignored{like}"
+                        f"{first.where}: [{printable(section)}]: unknown section, ignored{like}"
                     )
 
     def _entry(self, section: str, key: Key) -> Entry | None:
@@ -181,7 +181,8 @@ class Reader:
 
 
 def _line(entry: Entry) -> str:
-    return f"[{entry.section}] {entry.key} = {shown(entry.section, entry.key, entry.value)}"
+    value = shown(entry.section, entry.key, entry.value)
+    return printable(f"[{entry.section}] {entry.key} = ") + value
 
 
 def _lines(lines: tuple[int, ...]) -> str:

@@ -146,6 +146,8 @@ class Loaded:
     """Every setting in force, as it may be shown, with its origin."""
     files: tuple[Path, ...]
     """The files that were read, the delivered defaults first."""
+    local_is_empty: bool = False
+    """Whether only the delivered defaults apply."""
 
     @property
     def origins(self) -> dict[tuple[str, str], str]:
@@ -168,8 +170,9 @@ def load(
     reader.check_entries()
     reader.check_unknown()
     settings = _settings(reader, config_file, os.environ if environ is None else environ)
-    if local.file == defaults.file:
-        reader.warnings.append(f"{local.file}: no local configuration, only delivered defaults")
+    local_is_empty = local.file == defaults.file or not any(local.sections.values())
+    if local_is_empty:
+        reader.warnings.append(f"{local.file}: no local settings, only delivered defaults apply")
     if reader.errors:
         raise ConfigurationError.all_of(reader.errors)
     described = {(each.section, each.key) for each in reader.effective}
@@ -184,6 +187,7 @@ def load(
         warnings=tuple(reader.warnings),
         effective=(*reader.effective, *others),
         files=tuple(dict.fromkeys((defaults.file, local.file))),
+        local_is_empty=local_is_empty,
     )
 
 

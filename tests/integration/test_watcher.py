@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from kivitendo_task_server.config.current import CurrentConfiguration, watched_files
+from kivitendo_task_server.config.settings import load
 from kivitendo_task_server.config.watched import watch_points
 from kivitendo_task_server.config.watcher import Watcher
 
@@ -303,6 +305,48 @@ def test_watch_points_of_a_loop_and_of_a_file_as_directory(tmp_path: Path) -> No
     (tmp_path / "plain").touch()
     points = watch_points([tmp_path / "loop", tmp_path / "plain/x", tmp_path / "a/../plain"])
     assert points == {tmp_path: {"loop", "plain", "a"}}
+
+
+def test_reload_under_fire(file: Path, polling: bool) -> None:
+    """200 rewrites by renaming and in place, every second one wrong: the last valid one counts."""
+    file.with_name("kivitendo.conf.default").write_text(
+        "[task_server]\n[authentication/database]\nhost = h\ndb = d\nuser = u\n"
+    )
+    file.write_text("[task_server]\nnode_id = 0\n")
+
+    async def scenario() -> None:
+        configuration = CurrentConfiguration(lambda: load(file, kivitendo_dir=file.parents[1]))
+        seen = ["0"]
+        last = asyncio.Event()
+
+        def on_change() -> None:
+            if configuration.reload().changed:
+                seen.append(configuration.settings.task_server.node_id)
+            if seen[-1] == "199" and configuration.reload().error:
+                last.set()
+
+        watcher = Watcher(
+            watched_files(configuration.loaded, file.parents[1]),
+            on_change,
+            debounce=0.01,
+            poll_interval=0.01,
+        )
+        watcher.start()
+        for number in range(1, 200):
+            wrong = "" if number % 2 else "job_timeout = wrong\n"
+            written = file if number % 3 else file.with_name("temporary")
+            written.write_text(f"[task_server]\nnode_id = {number}\n{wrong}")
+            written.rename(file)
+            await asyncio.sleep(0.005)
+        while seen[-1] != "199":
+            await asyncio.sleep(0.01)
+        file.write_text("[task_server\n")
+        await last.wait()
+        watcher.close()
+        assert configuration.settings.task_server.node_id == "199"
+        assert all(int(number) % 2 for number in seen[1:])
+
+    asyncio.run(asyncio.wait_for(scenario(), 2 * PATIENCE))
 
 
 SCRIPT = """

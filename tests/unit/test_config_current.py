@@ -70,6 +70,18 @@ def test_a_wrong_one_is_logged_once_and_changes_nothing(
     ]
 
 
+def test_an_emptied_file_changes_nothing(file: Path) -> None:
+    """Whoever writes in place empties the file first; and a full disk leaves it empty."""
+    (file.with_name("kivitendo.conf.default")).write_text(VALID)
+    configuration = current(file)
+    before = configuration.settings
+    file.write_text("# nothing yet\n[task_server]\n")
+    assert "has become empty" in (configuration.reload().error or "")
+    assert configuration.settings is before
+    file.write_text(VALID.replace("first", "second"))
+    assert configuration.reload() == Reloaded(changed=True)
+
+
 def test_each_warning_is_logged_once(file: Path, caplog: pytest.LogCaptureFixture) -> None:
     file.write_text(VALID.replace("node_id", "debug = no\nnode_id"))
     configuration = current(file)

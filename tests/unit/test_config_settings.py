@@ -123,7 +123,7 @@ def test_older_name_of_the_defaults(kivitendo: Installation) -> None:
 def test_only_the_delivered_defaults(kivitendo: Installation) -> None:
     loaded = load(kivitendo.default, kivitendo_dir=kivitendo.directory, environ={})
     assert loaded.files == (kivitendo.default,)
-    assert any("no local configuration" in warning for warning in loaded.warnings)
+    assert any("no local settings" in warning for warning in loaded.warnings)
 
 
 # --- typed values
@@ -139,7 +139,8 @@ def test_defaults_are_the_dataclasses(kivitendo: Installation) -> None:
     assert loaded.settings.periodic_invoices == PeriodicInvoicesSettings()
     assert loaded.settings.debug == DebugSettings()
     assert loaded.settings.session_timeout == 480
-    assert loaded.warnings == ()
+    (warning,) = loaded.warnings
+    assert "only delivered defaults apply" in warning
 
 
 def test_every_key_of_a_section_is_read(kivitendo: Installation) -> None:
@@ -594,7 +595,9 @@ def test_certificates_are_verified_or_not(
 SECTIONS = st.sampled_from(
     [*KEYS, "task_server/runners", "mail_delivery/email/a@b", "environment", ""]
 )
-NAMES = st.sampled_from([key.name for keys in KEYS.values() for key in keys] + ["path", " ", "A/B"])
+NAMES = st.sampled_from(
+    [key.name for keys in KEYS.values() for key in keys] + ["path", " ", "A/B", "\x1b[31m"]
+)
 VALUES = st.one_of(
     st.text(st.characters(exclude_categories=["Cs"]), max_size=12),
     st.integers().map(str),
@@ -613,8 +616,10 @@ def test_any_configuration_loads_or_is_our_error(lines: list[tuple[str, str, str
             loaded = installation.load(text)
         except ConfigurationError as error:
             assert all(problem.where for problem in error.problems)
+            assert all(str(problem).isprintable() for problem in error.problems)
             return
         assert all(each.value.isprintable() for each in loaded.effective)
+        assert all(warning.isprintable() for warning in loaded.warnings)
         assert all(warning.startswith(name) for warning in loaded.warnings)
         changes = loaded.settings.environment  # the starting process sets them
         assert not any("\0" in variable + value for variable, value in changes.items())
