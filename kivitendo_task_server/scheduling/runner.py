@@ -5,12 +5,10 @@ from __future__ import annotations
 import logging
 import traceback
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import psycopg2
 
-from kivitendo_task_server.clock import Clock
 from kivitendo_task_server.config.settings import Settings
 from kivitendo_task_server.database.connection import Connection, one_line
 from kivitendo_task_server.errors import JobFailed, TaskServerError
@@ -18,7 +16,6 @@ from kivitendo_task_server.jobs import registry
 from kivitendo_task_server.jobs.data import parse_data
 from kivitendo_task_server.jobs.interface import Job, JobContext, JobResult, JobRow
 from kivitendo_task_server.log import fields
-from kivitendo_task_server.scheduling.cron import CronError, Schedule
 
 log = logging.getLogger(__name__)
 
@@ -128,23 +125,3 @@ def run_actions_after_commit(context: JobContext) -> None:
                 exc_info=None if isinstance(error, TaskServerError) else error,
                 extra=fields("after_commit_failed"),
             )
-
-
-def next_run(spec: str | None, now: datetime) -> datetime | None:
-    """The next time to store, local without zone; None if the specification is wrong.
-
-    Strictly later than ``now``, the moment the job has ended (task-server.md, d.2).
-    """
-    try:
-        return Schedule.parse(spec).next_after(now).replace(tzinfo=None, fold=0)
-    except CronError:
-        return None
-
-
-def schedule_error(row: JobRow, clock: Clock) -> str | None:
-    """Why a row's schedule cannot be followed; None if it can."""
-    try:
-        Schedule.parse(row.cron_spec).next_after(clock.now())
-    except CronError as error:
-        return str(error)
-    return None

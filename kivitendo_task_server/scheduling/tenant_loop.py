@@ -15,8 +15,8 @@ from kivitendo_task_server.database.due import DueRule, Found, TableShape, look,
 from kivitendo_task_server.database.tenants import Tenant
 from kivitendo_task_server.errors import DatabaseError
 from kivitendo_task_server.log import fields, logger
-from kivitendo_task_server.scheduling import runner
 from kivitendo_task_server.scheduling.batch_run import BatchEnd, BatchRun
+from kivitendo_task_server.scheduling.calendar import Calendar
 from kivitendo_task_server.scheduling.messages import Batch, Interruption
 from kivitendo_task_server.scheduling.service import Service
 
@@ -43,6 +43,7 @@ class TenantLoop:
         self._shape = TableShape()
         self._run: BatchRun | None = None
         self._interrupted: dict[int, Interruption] = {}
+        self._calendar = Calendar()
         self._bad_schedules: set[tuple[int, str | None]] = set()
 
     # --- what the supervisor says -----------------------------------------------------------
@@ -165,7 +166,7 @@ class TenantLoop:
     async def _schedule(self, found: Found) -> None:
         """Active jobs without a next time get one, or a word in the log why they cannot."""
         for job_id, spec in found.unscheduled:
-            next_run_at = runner.next_run(spec, self._service.clock.now())
+            next_run_at = self._calendar.next_run(spec, self._service.clock.now())
             if next_run_at is not None:
                 assert self._connection is not None
                 await schedule(self._connection.query, job_id, spec, next_run_at)

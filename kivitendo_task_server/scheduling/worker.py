@@ -16,6 +16,7 @@ import signal
 import socket
 import sys
 import time
+from dataclasses import replace
 from typing import Any
 
 import psycopg2
@@ -23,11 +24,12 @@ import psycopg2
 from kivitendo_task_server.clock import wall_time
 from kivitendo_task_server.database import own_schema
 from kivitendo_task_server.database.connection import application_name, connect, one_line
-from kivitendo_task_server.database.queue import Claim, JobQueue
+from kivitendo_task_server.database.queue import Claim, JobQueue, Record, Times
 from kivitendo_task_server.errors import TaskServerError
 from kivitendo_task_server.jobs.interface import JobContext, JobResult, JobRow
 from kivitendo_task_server.log import ROOT
 from kivitendo_task_server.scheduling import runner
+from kivitendo_task_server.scheduling.calendar import Calendar
 from kivitendo_task_server.scheduling.messages import (
     INTERRUPT,
     INTERRUPTED,
@@ -90,6 +92,7 @@ class Worker:
         )
         own_schema.ensure(self._connection)
         self._queue = JobQueue(self._connection, batch.rule, os.getpid())
+        self._calendar = Calendar()
 
     def run(self) -> None:
         """Run all jobs of the batch; ends early if the supervisor says so or goes away."""
@@ -128,9 +131,9 @@ class Worker:
     def _run(self, row: JobRow) -> None:
         clock = self._batch.clock
         if row.type == "interval" and not self._batch.forced:
-            error = runner.schedule_error(row, clock)
+            error = self._calendar.error(row.cron_spec)
             if error is not None:
-                self._not_run(row, error)
+                self._record_not_run(row, error)
                 return
         started_at = wall_time(clock)
         began = time.monotonic()
@@ -145,72 +148,70 @@ class Worker:
         else:
             result = runner.run(prepared.job, context)
         seconds = time.monotonic() - began
-        result = self._record(row, started_at, result, seconds)
-        if not result.failed:
+        times = Times(started_at, self._calendar.next_run(row.cron_spec, clock.now()))
+        record = self._record(Record(row, started_at, result, times, seconds))
+        if not record.result.failed:
             runner.run_actions_after_commit(context)
-        self._reports.send(
-            "recorded",
-            job=row.id,
-            package=row.package_name,
-            description=row.description,
-            error=None if result.error is None else result.error[:LONGEST_TEXT],
-            seconds=round(seconds, 3),
-        )
 
-    def _record(self, row: JobRow, started_at: Any, result: JobResult, seconds: float) -> JobResult:
+    def _record(self, record: Record) -> Record:
         """Commit and record; what cannot be committed makes the run a failure."""
-        next_run_at = runner.next_run(row.cron_spec, self._batch.clock.now())
         try:
-            self._queue.record(row, started_at, result, next_run_at, seconds)
-            return result
+            self._queue.record(record)
         except psycopg2.Error as error:
             if self._connection.closed:
                 raise
             self._connection.rollback()
             reason = f"what the job has done cannot be committed: {one_line(error)}"
-            result = JobResult(None, reason if result.error is None else result.error)
-            self._queue.record(row, started_at, result, next_run_at, seconds)
-            return result
+            record = replace(record, result=JobResult(None, record.result.error or reason))
+            self._queue.record(record)
+        self._report(record)
+        return record
 
-    def _not_run(self, row: JobRow, reason: str) -> None:
+    def _record_not_run(self, row: JobRow, reason: str) -> None:
+        """A wrong schedule: say so once, and do not come back every minute (weakness 22)."""
         text = f"the job was not run because its schedule is wrong: {reason}"
-        self._queue.record_not_run(row, wall_time(self._batch.clock), text)
-        self._reports.send(
-            "recorded",
-            job=row.id,
-            package=row.package_name,
-            description=row.description,
-            error=text,
-            seconds=0,
-        )
+        at = wall_time(self._batch.clock)
+        self._record(Record(row, at, JobResult(None, text), Times(row.last_run_at, None)))
 
     def _record_interruption(
         self, job_id: int, claim: Claim, interruption: Interruption | None
     ) -> None:
+        """Record the run of the mark as failed; unless given up, the job is still due."""
         mark = claim.mark
         assert mark is not None
-        known = interruption is not None and (mark.node, mark.pid) == (self._node, interruption.pid)
-        if known and interruption is not None:
-            reason, own_fault = interruption.reason, interruption.own_fault
+        if interruption is not None and (mark.node, mark.pid) == (self._node, interruption.pid):
+            reason, given_up = interruption.reason, interruption.own_fault
         else:
-            reason, own_fault = (
+            reason, given_up = (
                 f"interrupted: the process {mark.pid} on node {mark.node} ended without a record"
                 " (killed, or the machine went down)",
                 False,
             )
-        given_up = own_fault or claim.interruptions + 1 >= INTERRUPTIONS_BORNE
-        if given_up and not own_fault:
+        if not given_up and claim.interruptions + 1 >= INTERRUPTIONS_BORNE:
             reason += f"; this was so {INTERRUPTIONS_BORNE} times in a row, so it is not repeated"
-        spec = claim.row.cron_spec if claim.row is not None else None
-        next_run_at = runner.next_run(spec, self._batch.clock.now())
-        self._queue.record_interruption(job_id, claim, reason, next_run_at, given_up=given_up)
-        self._reports.send(
+            given_up = True
+        row = claim.row or JobRow(id=job_id, type=None, package_name=mark.package_name)
+        next_run_at = self._calendar.next_run(row.cron_spec, self._batch.clock.now())
+        record = Record(
+            row,
+            mark.started_at,
+            JobResult(None, reason),
+            Times(mark.started_at, next_run_at) if given_up else None,
+            node=mark.node,
+            interrupted=not given_up,
+        )
+        self._queue.record(record)
+        self._report(record)
+
+    def _report(self, record: Record) -> None:
+        error = record.result.error
+        self._reports.send_later(
             "recorded",
-            job=job_id,
-            package=mark.package_name,
-            description=claim.row.description if claim.row is not None else None,
-            error=reason,
-            seconds=0,
+            job=record.job.id,
+            package=record.job.package_name,
+            description=record.job.description,
+            error=None if error is None else error[:LONGEST_TEXT],
+            seconds=None if record.seconds is None else round(record.seconds, 3),
         )
 
     def _context(self, row: JobRow, options: dict[str, Any]) -> JobContext:
@@ -235,10 +236,17 @@ class Reports:
         self._channel = channel
         self._poll = select.poll()
         self._poll.register(channel, select.POLLIN)
+        self._waiting = bytearray()
 
     def send(self, event: str, **values: Any) -> None:
         """Tell something. Raises ConnectionError if the supervisor is gone."""
-        self._channel.sendall(encode(event, **values))
+        self.send_later(event, **values)
+        waiting, self._waiting = bytes(self._waiting), bytearray()
+        self._channel.sendall(waiting)
+
+    def send_later(self, event: str, **values: Any) -> None:
+        """Tell something together with what follows at once."""
+        self._waiting += encode(event, **values)
 
     def stop_requested(self) -> bool:
         """Whether the supervisor sent "stop", or is gone."""

@@ -1,0 +1,50 @@
+"""When jobs run next, remembered for jobs with the same specification."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from kivitendo_task_server.scheduling.cron import CronError, Schedule
+
+
+class Calendar:
+    """Asks :mod:`~kivitendo_task_server.scheduling.cron`, once a specification and minute."""
+
+    def __init__(self) -> None:
+        self._schedules: dict[str | None, Schedule | CronError] = {}
+        self._next: dict[tuple[str | None, datetime, int], datetime | None] = {}
+
+    def error(self, spec: str | None) -> str | None:
+        """Why a specification cannot be followed; None if it can."""
+        schedule = self._schedule(spec)
+        return str(schedule) if isinstance(schedule, CronError) else None
+
+    def next_run(self, spec: str | None, now: datetime) -> datetime | None:
+        """The next time to store, local without zone; None if the specification is wrong.
+
+        Strictly later than ``now`` (aware), when the job has ended (task-server.md, d.2). Times
+        are whole minutes, so the answer is the same for all moments of a minute.
+        """
+        minute = now.replace(second=0, microsecond=0)
+        key = (spec, minute, minute.fold)  # equality of times disregards the fold
+        if key not in self._next:
+            self._next.clear()
+            self._next[key] = self._calculated(spec, now)
+        return self._next[key]
+
+    def _calculated(self, spec: str | None, now: datetime) -> datetime | None:
+        schedule = self._schedule(spec)
+        if isinstance(schedule, CronError):
+            return None
+        try:
+            return schedule.next_after(now).replace(tzinfo=None, fold=0)
+        except CronError:
+            return None
+
+    def _schedule(self, spec: str | None) -> Schedule | CronError:
+        if spec not in self._schedules:
+            try:
+                self._schedules[spec] = Schedule.parse(spec)
+            except CronError as error:
+                self._schedules[spec] = error
+        return self._schedules[spec]
