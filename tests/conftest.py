@@ -16,7 +16,7 @@ from pathlib import Path
 import hypothesis
 import psycopg2
 import pytest
-from installation import Installation
+from kivitendo_fixture import KivitendoDir, kivitendo_installation
 
 import kivitendo_task_server.demo
 from kivitendo_task_server.config.settings import DatabaseAccess
@@ -89,11 +89,10 @@ def auth_access(new_database: NewDatabase) -> DatabaseAccess:
 
 
 @pytest.fixture
-def installation(tmp_path: Path, auth_access: DatabaseAccess) -> Installation:
-    """A kivitendo directory with configuration and authentication database, without tenants."""
-    made = Installation(tmp_path / "kivitendo", auth_access)
-    made.create()
-    return made
+def kivitendo_dir(auth_access: DatabaseAccess) -> Iterator[KivitendoDir]:
+    """An installation with an empty authentication database; no service outlives the test."""
+    with kivitendo_installation(auth_access) as made:
+        yield made
 
 
 def create_database(cluster: EmbeddedPostgres, name: str, template: str) -> DatabaseAccess:

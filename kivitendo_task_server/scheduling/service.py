@@ -8,6 +8,8 @@ from pathlib import Path
 
 from kivitendo_task_server.clock import Clock
 from kivitendo_task_server.config.settings import Settings
+from kivitendo_task_server.database.upgrades import UpgradeScripts
+from kivitendo_task_server.scheduling.hold import InstallationHold
 from kivitendo_task_server.scheduling.pool import WorkerPool
 from kivitendo_task_server.scheduling.slots import Slots
 
@@ -21,6 +23,8 @@ class Service:
     kivitendo_dir: Path
     pool: WorkerPool
     slots: Slots
+    hold: InstallationHold
+    upgrade_scripts: UpgradeScripts
     state_changed: Callable[[], None] = field(default=lambda: None)
     """Called when a tenant's state is another."""
     stopping: bool = False

@@ -14,18 +14,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kivitendo_task_server.clock import Clock
+from kivitendo_task_server.config.current import CurrentConfiguration, watched_files
 from kivitendo_task_server.config.settings import Loaded, Settings
+from kivitendo_task_server.config.watcher import Watcher
 from kivitendo_task_server.database.tenants import Tenant
-from kivitendo_task_server.errors import DatabaseError, TaskServerError
+from kivitendo_task_server.database.upgrades import UpgradeScripts
+from kivitendo_task_server.errors import DatabaseError
 from kivitendo_task_server.log import fields, logger
 from kivitendo_task_server.scheduling.batch_run import resident_bytes
+from kivitendo_task_server.scheduling.hold import InstallationHold
 from kivitendo_task_server.scheduling.hooks import NoHooks, ServiceHooks
 from kivitendo_task_server.scheduling.pace import MinutePace, Pace
 from kivitendo_task_server.scheduling.pool import WorkerPool
 from kivitendo_task_server.scheduling.service import Service
 from kivitendo_task_server.scheduling.slots import Slots
 from kivitendo_task_server.scheduling.spawner import fork_spawner
-from kivitendo_task_server.scheduling.tenant_list import TenantList
+from kivitendo_task_server.scheduling.tenant_list import TenantList, UpgradePending
 from kivitendo_task_server.scheduling.tenant_loop import TenantLoop
 
 log = logger(__name__)
@@ -54,30 +58,22 @@ def serve(
     by default. Signals: TERM and INT end gracefully, a second one at once; HUP reloads; ALRM
     wakes up. Raises TaskServerError for what waiting cannot cure before ``hooks.ready``.
     """
-    loaded = loader()
+    configuration = CurrentConfiguration(loader)
     directory = kivitendo_dir or Path.cwd()
     spawner = fork_spawner()
-    return asyncio.run(_serve(loaded, loader, clock, hooks, directory, spawner))
 
+    async def run() -> int:
+        supervisor = Supervisor(
+            configuration.settings,
+            clock=clock,
+            kivitendo_dir=directory,
+            spawner=spawner,
+            configuration=configuration,
+            hooks=hooks,
+        )
+        return await supervisor.run()
 
-async def _serve(
-    loaded: Loaded,
-    loader: Loader,
-    clock: Clock,
-    hooks: ServiceHooks,
-    kivitendo_dir: Path,
-    spawner: tuple[int, socket.socket],
-) -> int:
-    supervisor = Supervisor(
-        loaded.settings,
-        clock=clock,
-        kivitendo_dir=kivitendo_dir,
-        spawner=spawner,
-        loader=loader,
-        hooks=hooks,
-        pace=MinutePace(clock),
-    )
-    return await supervisor.run()
+    return asyncio.run(run())
 
 
 def run_until_idle(settings: Settings, clock: Clock, *, kivitendo_dir: Path) -> Summary:
@@ -121,11 +117,12 @@ class Supervisor:
         clock: Clock,
         kivitendo_dir: Path,
         spawner: tuple[int, socket.socket],
-        loader: Loader | None = None,
+        configuration: CurrentConfiguration | None = None,
         hooks: ServiceHooks | None = None,
         pace: Pace | None = None,
     ) -> None:
-        self._loader = loader
+        self._configuration = configuration
+        self._watcher: Watcher | None = None
         self._hooks = hooks or NoHooks()
         self._pace = pace or MinutePace(clock)
         self._pool = WorkerPool(spawner)
@@ -135,9 +132,11 @@ class Supervisor:
             kivitendo_dir=kivitendo_dir,
             pool=self._pool,
             slots=Slots(settings.task_server.max_parallel_tenants),
+            hold=InstallationHold(kivitendo_dir),
+            upgrade_scripts=UpgradeScripts(kivitendo_dir),
             state_changed=self._tell_states,
         )
-        self._tenants = TenantList(settings, self._use_tenants)
+        self._tenants = TenantList(settings, self._service, self._use_tenants)
         self._loops: dict[Tenant, tuple[TenantLoop, asyncio.Task[None]]] = {}
         self._ending: set[asyncio.Task[None]] = set()
         self._stop = asyncio.Event()
@@ -158,7 +157,8 @@ class Supervisor:
                 node,
                 extra=fields("service_ready", tenants=len(self._loops)),
             )
-            self._hooks.ready(self._tenants.problem)
+            self._hooks.ready(self._tenants.problem or self._service.hold.reason())
+            self._watch()
             self._tell_states()
             helpers = [
                 asyncio.create_task(self._tenants.serve()),
@@ -171,6 +171,8 @@ class Supervisor:
                 if helper.done():
                     helper.result()  # a fault of ours: do not hide it
         finally:
+            if self._watcher is not None:
+                self._watcher.close()
             for helper in helpers:
                 helper.cancel()
             await self._end()
@@ -179,13 +181,16 @@ class Supervisor:
     async def _first_tenants(self) -> None:
         try:
             self._use_tenants(await self._tenants.read())
-        except DatabaseError as error:
+        except (DatabaseError, UpgradePending) as error:
             self._tenants.failed_at_start(error)
 
     async def _tick(self) -> None:
         while True:
             await self._pace.next_tick()
+            held = self._service.hold.reason() is not None
             for loop, _ in self._loops.values():
+                if held:
+                    loop.finish_run()
                 loop.tick()
             self._tenants.tick()
             self._check_memory()
@@ -222,6 +227,7 @@ class Supervisor:
         failing = sum(state.startswith("failing") for state in states.values())
         self._hooks.status(
             self._tenants.problem
+            or self._service.hold.reason()
             or f"{len(states)} tenants, {busy} running jobs"
             + (f", {failing} failing" if failing else "")
         )
@@ -258,24 +264,36 @@ class Supervisor:
 
     def reload(self) -> None:
         """Read the configuration again; a wrong one is reported and changes nothing."""
-        if self._loader is None or self._service.stopping:
+        if self._configuration is None or self._service.stopping:
             return
         self._hooks.reloading()
-        try:
-            settings = self._loader().settings
-        except TaskServerError as error:
-            log.error(
-                "the configuration is wrong, the old one stays in force: %s",
-                error,
-                extra=fields("reload_failed"),
-            )
-            self._hooks.reloaded(str(error))
-            return
-        self._service.settings = settings
-        self._service.slots.resize(settings.task_server.max_parallel_tenants)
-        self._tenants.use(settings)
-        log.info("the configuration was read again", extra=fields("reloaded"))
-        self._hooks.reloaded(None, settings.task_server.stop_timeout)
+        outcome = self._configuration.reload()
+        self._apply_configuration()
+        timeout = self._service.settings.task_server.stop_timeout
+        self._hooks.reloaded(outcome.error, timeout)
+
+    def _apply_configuration(self) -> None:
+        """Use it from now on; running jobs finish under the old one."""
+        assert self._configuration is not None
+        settings = self._configuration.settings
+        if settings != self._service.settings:
+            self._service.settings = settings
+            self._service.slots.resize(settings.task_server.max_parallel_tenants)
+            self._tenants.use(settings)
+        if self._watcher is not None:
+            self._watcher.set_files(self._watched_files())
+
+    def _watched_files(self) -> tuple[Path, ...]:
+        assert self._configuration is not None
+        return watched_files(self._configuration.loaded, self._service.kivitendo_dir)
+
+    def _watch(self) -> None:
+        """Reload when the files change; what has changed since they were read counts as well."""
+        if self._configuration is not None:
+            self._watcher = Watcher(self._watched_files(), self.reload)
+            self._watcher.start()
+            self._configuration.reload()
+            self._apply_configuration()
 
     def _asked_to_stop(self) -> None:
         if self._stop.is_set():
@@ -290,7 +308,7 @@ class Supervisor:
         self._hooks.stopping()
         tasks = [task for _, task in self._loops.values()] + list(self._ending)
         for loop, _ in self._loops.values():
-            loop.service_stops()
+            loop.retire()
         if tasks:
             timeout = self._service.settings.task_server.stop_timeout
             _, pending = await asyncio.wait(tasks, timeout=timeout)

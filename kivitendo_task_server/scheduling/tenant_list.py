@@ -9,8 +9,10 @@ from kivitendo_task_server.config.settings import Settings
 from kivitendo_task_server.database import auth
 from kivitendo_task_server.database.asynchronous import AsyncConnection
 from kivitendo_task_server.database.tenants import Tenant
+from kivitendo_task_server.database.upgrades import missing, pending_text
 from kivitendo_task_server.errors import DatabaseError, TaskServerError
 from kivitendo_task_server.log import fields, logger
+from kivitendo_task_server.scheduling.service import Service
 
 log = logger(__name__)
 
@@ -18,17 +20,29 @@ PAUSES = (2.0, 5.0, 10.0, 20.0, 30.0)
 """Seconds until the next attempt after failures in a row."""
 
 
+class UpgradePending(TaskServerError):  # noqa: N818 - a state, and it ends by itself
+    """kivitendo's administrator has yet to upgrade the authentication database."""
+
+
 class TenantList:
     """Reads the tenants and passes them on whenever they were read."""
 
-    def __init__(self, settings: Settings, changed: Callable[[Sequence[Tenant]], None]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        service: Service,
+        changed: Callable[[Sequence[Tenant]], None],
+    ) -> None:
         self._settings = settings
+        self._service = service
         self._changed = changed
         self._wake = asyncio.Event()
         self._connection: AsyncConnection | None = None
         self._generation: auth.Generation | None = None
+        self._tags_present: frozenset[str] = frozenset()
         self._failures = 0
         self._retry: asyncio.TimerHandle | None = None
+        self._error: TaskServerError | None = None
         self.problem: str | None = None
         """Why the list cannot be read at the moment."""
 
@@ -56,8 +70,8 @@ class TenantList:
                 self._wake.clear()
                 try:
                     self._changed(await self.read())
-                except DatabaseError as error:
-                    self._failed(error)  # away: the tenants we know are served on
+                except (DatabaseError, UpgradePending) as error:
+                    self._failed(error)  # the tenants we know are served on, or held back
                 except TaskServerError as error:
                     self._failed(error)  # what the configuration asks for is not there
                     self._changed(())
@@ -81,7 +95,20 @@ class TenantList:
     async def _ask(
         self, connection: AsyncConnection, generation: auth.Generation
     ) -> Sequence[Tenant]:
+        await self._check_upgrades(connection)
         return await auth.tenants(connection.query, generation, self._settings)
+
+    async def _check_upgrades(self, connection: AsyncConnection) -> None:
+        """Hold everything back while the tables are not what kivitendo's code expects (b.6)."""
+        tags = self._service.upgrade_scripts.tags("authentication")
+        if tags != self._tags_present:
+            lacking = await missing(connection.query, "authentication", tags)
+            if lacking:
+                text = pending_text("authentication", lacking)
+                self._service.hold.upgrade = text
+                raise UpgradePending(text)
+            self._service.hold.upgrade = None
+            self._tags_present = tags
 
     def close(self) -> None:
         """Give the connection back."""
@@ -94,17 +121,17 @@ class TenantList:
         self._failed(error)
 
     def _works(self) -> None:
-        if self._failures:
+        if self._failures and not isinstance(self._error, UpgradePending):
             log.info("the authentication database answers again", extra=fields("auth_back"))
         self._failures = 0
-        self.problem = None
+        self.problem = self._error = None
         self._forget_retry()
 
     def _failed(self, error: TaskServerError) -> None:
         self.close()
-        if str(error) != self.problem and (not self._failures or self.problem is None):
+        if not self._failures and not isinstance(error, UpgradePending):  # the hold is logged
             log.error("%s", error, extra=fields("auth_failing"))
-        self.problem = str(error)
+        self.problem, self._error = str(error), error
         pause = PAUSES[min(self._failures, len(PAUSES) - 1)]
         self._failures += 1
         self._forget_retry()

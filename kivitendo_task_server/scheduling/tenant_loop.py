@@ -13,6 +13,7 @@ from kivitendo_task_server.database import own_schema
 from kivitendo_task_server.database.asynchronous import AsyncConnection
 from kivitendo_task_server.database.due import DueRule, Found, TableShape, look, schedule
 from kivitendo_task_server.database.tenants import Tenant
+from kivitendo_task_server.database.upgrades import missing, pending_text
 from kivitendo_task_server.errors import DatabaseError
 from kivitendo_task_server.log import fields, logger
 from kivitendo_task_server.scheduling.batch_run import BatchEnd, BatchRun
@@ -43,6 +44,8 @@ class TenantLoop:
         self._shape = TableShape()
         self._run: BatchRun | None = None
         self._interrupted: dict[int, Interruption] = {}
+        self._tags_present: frozenset[str] = frozenset()
+        self._held = False
         self._calendar = Calendar()
         self._bad_schedules: set[tuple[int, str | None]] = set()
 
@@ -60,21 +63,18 @@ class TenantLoop:
     def retire(self) -> None:
         """Serve it no longer: a running job is finished."""
         self._retired = True
-        self._stop_run()
+        self.finish_run()
+        self._wake.set()
 
-    def service_stops(self) -> None:
-        """The service ends: a running job is finished."""
-        self._stop_run()
+    def finish_run(self) -> None:
+        """Let the running job finish and no other begin until the next look."""
+        if self._run is not None:
+            self._run.stop()
 
     def interrupt(self, reason: str) -> None:
         """End a running job now."""
         if self._run is not None:
             self._run.interrupt(reason)
-
-    def _stop_run(self) -> None:
-        if self._run is not None:
-            self._run.stop()
-        self._wake.set()
 
     # --- the coroutine ----------------------------------------------------------------------
 
@@ -118,8 +118,13 @@ class TenantLoop:
     async def pass_once(self) -> bool:
         """One look and what follows from it; whether a run was recorded."""
         settings = self._service.settings
+        if (reason := self._service.hold.reason()) is not None:
+            self._set_state(f"held back: {reason}")
+            return False
         try:
             rule, found = await self._look(settings)
+            if await self._upgrade_pending():
+                return False
             await self._schedule(found)
         except DatabaseError as error:
             self._failed(error)
@@ -141,6 +146,29 @@ class TenantLoop:
         connection = await self._connected(settings)
         rule = self._rule(settings)
         return rule, await look(connection.query, rule)
+
+    async def _upgrade_pending(self) -> bool:
+        """Whether the tenant has to wait for a schema upgrade; said once (weakness 30)."""
+        tags = self._service.upgrade_scripts.tags("tenant")
+        if tags == self._tags_present:
+            return False
+        assert self._connection is not None
+        lacking = await missing(self._connection.query, "tenant", tags)
+        if lacking:
+            if not self._held:
+                self._held = True
+                text = pending_text("tenant", lacking)
+                log.warning("%s", text, extra=fields("tenant_held", tenant=self.tenant.name))
+                self._set_state(f"held back: {text}")
+            return True
+        if self._held:
+            self._held = False
+            self._disconnect()  # the tables may have other columns now
+            log.info("is upgraded", extra=fields("tenant_upgraded", tenant=self.tenant.name))
+            self._wake.set()
+            return True
+        self._tags_present = tags
+        return False
 
     def _rule(self, settings: Settings) -> DueRule:
         return DueRule.at(self._service.clock, settings.task_server, self._shape)
@@ -207,7 +235,7 @@ class TenantLoop:
         record_only: bool = False,
     ) -> BatchEnd:
         service = self._service
-        if (service.stopping or self._retired) and not record_only:
+        if (service.stopping or self._retired or service.hold.reason()) and not record_only:
             return BatchEnd()
         batch = Batch(
             tenant=self.tenant,

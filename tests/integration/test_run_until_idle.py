@@ -2,38 +2,53 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from conftest import NewDatabase
-from installation import Installation, add_job
+from job_rows import Rows, add_job, execute, settings_of
+from kivitendo_fixture import KivitendoDir
 
 from kivitendo_task_server.clock import FixedClock
+from kivitendo_task_server.config.settings import DatabaseAccess
 from kivitendo_task_server.scheduling.supervisor import Summary, run_job, run_until_idle
 
 NOW = datetime(2026, 11, 22, 15, 22, 10, tzinfo=ZoneInfo("Europe/Berlin"))
 
 
-def run(installation: Installation) -> Summary:
-    settings = installation.load().settings
-    return run_until_idle(settings, FixedClock(NOW), kivitendo_dir=installation.directory)
+@dataclass
+class OneTenant:
+    """An installation with one tenant, served by this process."""
+
+    installation: KivitendoDir
+    access: DatabaseAccess
+
+    def run(self) -> Summary:
+        """Run everything that is due at NOW."""
+        return run_until_idle(
+            settings_of(self.installation), FixedClock(NOW), kivitendo_dir=self.installation.path
+        )
+
+    def execute(self, sql: str, *values: Any) -> Rows:
+        """One statement in the tenant's database."""
+        return execute(self.access, sql, *values)
 
 
 @pytest.fixture
-def one_tenant(installation: Installation, new_database: NewDatabase) -> Installation:
-    installation.configure("node_id = vm")
-    installation.add_tenant("Eins", new_database())
-    return installation
+def tenant(kivitendo_dir: KivitendoDir, tenant_access: DatabaseAccess) -> OneTenant:
+    kivitendo_dir.configure("task_server", node_id="vm")
+    kivitendo_dir.add_tenant("Eins", tenant_access)
+    return OneTenant(kivitendo_dir, tenant_access)
 
 
-def test_success_and_failure_are_recorded(one_tenant: Installation) -> None:
-    access = one_tenant.tenants["Eins"]
+def test_success_and_failure_are_recorded(tenant: OneTenant) -> None:
+    access = tenant.access
     good = add_job(access, description="guter Test", data="result: eins")
     bad = add_job(access, description="schlechter Test", data="exception: Grüße")
-    assert run(one_tenant) == Summary(1, 1, ())
-    assert one_tenant.execute(
-        "Eins",
+    assert tenant.run() == Summary(1, 1, ())
+    assert tenant.execute(
         "SELECT package_name, description, run_at, status, result, error, data"
         " FROM background_job_histories ORDER BY id",
     ) == [
@@ -49,11 +64,11 @@ def test_success_and_failure_are_recorded(one_tenant: Installation) -> None:
         ),
     ]
     tomorrow = datetime(2026, 11, 23, 3, 0)
-    assert one_tenant.execute(
-        "Eins", "SELECT id, last_run_at, next_run_at FROM background_jobs ORDER BY id"
+    assert tenant.execute(
+        "SELECT id, last_run_at, next_run_at FROM background_jobs ORDER BY id"
     ) == [(good, NOW.replace(tzinfo=None), tomorrow), (bad, NOW.replace(tzinfo=None), tomorrow)]
-    assert one_tenant.execute("Eins", "SELECT * FROM kivitendo_task_server.running_jobs") == []
-    assert run(one_tenant) == Summary(0, 0, ())
+    assert tenant.execute("SELECT * FROM kivitendo_task_server.running_jobs") == []
+    assert tenant.run() == Summary(0, 0, ())
 
 
 # task-server.md, d.1: type, active, cron_spec, next_run_at, last_run_at, node_id, due?
@@ -83,13 +98,15 @@ DUE = [
 
 
 @pytest.mark.parametrize("only_this_node", [False, True])
-def test_due_rule(one_tenant: Installation, only_this_node: bool) -> None:
-    one_tenant.configure(f"node_id = vm\nonly_run_tasks_for_this_node = {int(only_this_node)}")
+def test_due_rule(tenant: OneTenant, only_this_node: bool) -> None:
+    tenant.installation.configure(
+        "task_server", only_run_tasks_for_this_node=str(int(only_this_node))
+    )
     now = NOW.replace(tzinfo=None)
     expected = []
     for kind, active, spec, next_run, last_run, node, due in DUE:
         job = add_job(
-            one_tenant.tenants["Eins"],
+            tenant.access,
             type=kind,
             active=active,
             cron_spec=spec,
@@ -100,32 +117,27 @@ def test_due_rule(one_tenant: Installation, only_this_node: bool) -> None:
         )
         if due and (node == "vm" or not only_this_node):
             expected.append(job)
-    assert run(one_tenant).succeeded == len(expected)
-    ran = one_tenant.execute(
-        "Eins", "SELECT id FROM background_jobs WHERE last_run_at = %s ORDER BY id", now
-    )
+    assert tenant.run().succeeded == len(expected)
+    ran = tenant.execute("SELECT id FROM background_jobs WHERE last_run_at = %s ORDER BY id", now)
     assert [row[0] for row in ran] == expected
 
 
-def test_older_release_without_the_later_columns(one_tenant: Installation) -> None:
-    one_tenant.execute("Eins", "ALTER TABLE background_jobs DROP COLUMN node_id")
-    one_tenant.execute("Eins", "ALTER TABLE background_jobs DROP COLUMN description")
-    one_tenant.execute("Eins", "ALTER TABLE background_job_histories DROP COLUMN description")
-    one_tenant.execute(
-        "Eins",
+def test_older_release_without_the_later_columns(tenant: OneTenant) -> None:
+    tenant.execute("ALTER TABLE background_jobs DROP COLUMN node_id")
+    tenant.execute("ALTER TABLE background_jobs DROP COLUMN description")
+    tenant.execute("ALTER TABLE background_job_histories DROP COLUMN description")
+    tenant.execute(
         "INSERT INTO background_jobs (type, package_name, active, cron_spec)"
         " VALUES ('once', 'Test', true, '')",
     )
-    assert run(one_tenant) == Summary(1, 0, ())
-    assert one_tenant.execute("Eins", "SELECT status FROM background_job_histories") == [
-        ("success",)
-    ]
+    assert tenant.run() == Summary(1, 0, ())
+    assert tenant.execute("SELECT status FROM background_job_histories") == [("success",)]
 
 
-def test_run_job_runs_it_whether_due_or_not(one_tenant: Installation) -> None:
-    job = add_job(one_tenant.tenants["Eins"], active=False, node_id="other", next_run_at=None)
-    settings = one_tenant.load().settings
-    summary = run_job(job, settings, FixedClock(NOW), kivitendo_dir=one_tenant.directory)
+def test_run_job_runs_it_whether_due_or_not(tenant: OneTenant) -> None:
+    job = add_job(tenant.access, active=False, node_id="other", next_run_at=None)
+    settings = settings_of(tenant.installation)
+    summary = run_job(job, settings, FixedClock(NOW), kivitendo_dir=tenant.installation.path)
     assert summary == Summary(1, 0, ())
-    summary = run_job(job + 1, settings, FixedClock(NOW), kivitendo_dir=one_tenant.directory)
+    summary = run_job(job + 1, settings, FixedClock(NOW), kivitendo_dir=tenant.installation.path)
     assert summary == Summary(0, 0, ())
