@@ -7,12 +7,11 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
+from processes import eventually, users_of
 
 import kivitendo_task_server
 from kivitendo_task_server.demo.stage import open_stage, stop_kept
@@ -42,29 +41,6 @@ def folder() -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as parent:
         Path(parent).chmod(0o711)
         yield Path(parent) / "demo"
-
-
-def users_of(folder: Path) -> list[psutil.Process]:
-    """The processes that work below a folder: the guardian and PostgreSQL's."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            if process.pid != os.getpid() and str(folder) in " ".join(
-                [process.cwd(), *process.cmdline()]
-            ):
-                found.append(process)
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
-            continue
-    return found
-
-
-def eventually(condition: Callable[[], bool]) -> bool:
-    """Wait for what other processes do, for at most a minute."""
-    for _ in range(1200):
-        if condition():
-            return True
-        time.sleep(0.05)
-    return False
 
 
 def guardian_of(folder: Path) -> int:
