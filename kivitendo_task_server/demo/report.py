@@ -77,8 +77,8 @@ class Run:
 
     @property
     def summary(self) -> str:
-        """The headings of a long result ("3 invoices posted:"), or a short one itself."""
-        text = (self.result or "").strip()
+        """The headings of a long text ("3 invoices posted:"), or a short one itself."""
+        text = (self.result or self.error or "").strip()
         headings = [line[:-1] for line in text.splitlines() if line.endswith(":")]
         return ", ".join(headings) or text
 
@@ -175,5 +175,5 @@ def runs_table(runs: Sequence[tuple[str, Run]]) -> str:
         (tenant, run.job, f"{run.run_at:%Y-%m-%d %H:%M:%S}", run.status, run.summary)
         for tenant, run in runs
     ]
-    headers = ("tenant", "job", "run at", "status", "result")
+    headers = ("tenant", "job", "run at", "status", "result or error")
     return tabulate(rows, headers, disable_numparse=True, maxcolwidths=[None] * 4 + [50])

@@ -94,6 +94,7 @@ def _second_call(stage: Stage, configuration: Path, tenants: Tenants, note: Note
     note(f"all due jobs done {ran.seconds:.1f} s after its start; stopped it")
     _headline("The second call")
     print(report.runs_table(_runs(tenants)[already:]))
+    print()
     faults = []
     for (company, access), known in zip(tenants, before, strict=True):
         now = _read(access, report.read_invoices)
