@@ -113,6 +113,19 @@ def test_folder_that_postgresql_cannot_enter(folder: Path) -> None:
     assert not folder.exists()
 
 
+def test_all_are_stopped(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a folder every demo of this user ends; other folders stay."""
+    other = folder.parent / "kivitendo-task-server-demo-other"
+    other.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder.parent))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    with open_stage() as stage:
+        assert stop_kept(None) == [stage.folder]
+        assert not stage.folder.exists()
+    assert stop_kept(None) == []
+    assert other.exists()
+
+
 def test_nothing_to_stop(tmp_path: Path) -> None:
     assert stop_kept(tmp_path) == []
     (tmp_path / "guardian.pid").write_text(str(os.getpid()))  # not locked: its writer has gone
