@@ -131,12 +131,9 @@ class EmbeddedPostgres:
     def stop(self) -> None:
         """Stop the server and remove its folder; safe to call at any time, and twice."""
         if self._process is not None:
-            self._process.send_signal(signal.SIGINT)  # "fast": sessions are ended
-            try:
-                self._process.wait(20)
-            except subprocess.TimeoutExpired:
-                self._process.send_signal(signal.SIGQUIT)
-                self._process.wait()
+            # "immediate": nothing need be written for the next start, there will be none
+            self._process.send_signal(signal.SIGQUIT)
+            self._process.wait()
             self._process = None
         if self.folder != Path():
             shutil.rmtree(self.folder, ignore_errors=True)

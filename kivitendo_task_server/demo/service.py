@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from kivitendo_task_server.config.settings import DatabaseAccess
 from kivitendo_task_server.database.connection import Connection, connect
-from kivitendo_task_server.demo.guardian import start_service, stop_service
+from kivitendo_task_server.demo.guardian import service_command, start_service, stop_service
 from kivitendo_task_server.errors import ControlError
 
 PATIENCE = 90  # seconds for all due jobs
@@ -80,6 +81,25 @@ def run_until_idle(
             for connection in connections:
                 connection.close()
     return ServiceRun(seconds, killed, service.returncode)
+
+
+def await_running(configuration: Path, log: Path) -> None:
+    """Wait until ``status`` says that a service just started is there.
+
+    Raises ControlError with the service's last words if that does not happen.
+    """
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        asked = subprocess.run(
+            service_command(configuration, "status"), capture_output=True, check=False
+        )
+        if asked.returncode == 0:
+            return
+        if time.monotonic() > deadline:
+            raise ControlError(
+                f"the service does not start: {_last_line(log)}", where=str(configuration)
+            )
+        time.sleep(0.1)
 
 
 def make_due(databases: Sequence[DatabaseAccess], package_name: str) -> None:

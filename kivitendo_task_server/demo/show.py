@@ -19,7 +19,7 @@ from kivitendo_task_server.demo import report
 from kivitendo_task_server.demo.guardian import SERVICE_LOG
 from kivitendo_task_server.demo.kivitendo_folder import write_kivitendo_folder, write_private
 from kivitendo_task_server.demo.scenario import COMPANIES, Company
-from kivitendo_task_server.demo.service import Note, make_due, run_until_idle
+from kivitendo_task_server.demo.service import Note, await_running, make_due, run_until_idle
 from kivitendo_task_server.demo.stage import Stage, open_stage
 from kivitendo_task_server.demo.tenant_data import write_auth, write_tenant
 from kivitendo_task_server.errors import TaskServerError
@@ -56,6 +56,7 @@ def run_demo(*, keep: bool, folder: Path | None) -> int:
             raise TaskServerError("the demo came out wrong: " + "; ".join(faults))
         if keep:
             stage.keep(configuration)
+            await_running(configuration, stage.folder / SERVICE_LOG)
             note("done; everything keeps running")
             print(_how_to_look_around(stage, configuration, tenants))
     if not keep:
