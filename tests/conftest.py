@@ -10,12 +10,13 @@ import itertools
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
 import psycopg2
 import pytest
+from database_fixture import NewDatabase
 from kivitendo_fixture import KivitendoDir, kivitendo_installation
 
 import kivitendo_task_server.demo
@@ -29,7 +30,6 @@ hypothesis.settings.load_profile("project")
 
 SCHEMAS = Path(kivitendo_task_server.demo.__file__).parent
 SYSTEM_TESTS = Path(__file__).parent / "system"
-NewDatabase = Callable[..., DatabaseAccess]
 
 
 @pytest.fixture(scope="session")

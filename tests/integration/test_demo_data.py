@@ -6,7 +6,7 @@ from datetime import date, datetime
 from decimal import Decimal
 
 import pytest
-from conftest import NewDatabase
+from database_fixture import NewDatabase
 
 from kivitendo_task_server.config.settings import DatabaseAccess
 from kivitendo_task_server.database.connection import Connection, connect

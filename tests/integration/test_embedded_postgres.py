@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from conftest import NewDatabase
+from database_fixture import NewDatabase
 
 from kivitendo_task_server.database.connection import connect
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import create_database
+from database_fixture import create_database
 from replay import GOLDEN, Replayer
 
 from kivitendo_task_server.demo.postgres import EmbeddedPostgres
