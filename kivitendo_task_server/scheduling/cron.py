@@ -16,8 +16,8 @@ croniter has and kivitendo has not (names, ``@daily``, seconds, ``L``, ``#``) ca
 hour from 2 to 3 exists twice, "02:05" alone does not say which one is meant. Only wildcards ever
 need the second one. No mark is stored for it, because the row tells: after a run in the first
 02:55, whose next run is the second 02:00, next_run_at is not later than last_run_at, which is
-impossible otherwise. :func:`due_moment` reads it that way, and :func:`is_due` holds such a row
-back until the clock has been set back. In the second hour plain comparison is right again.
+impossible otherwise. The due rule (:mod:`kivitendo_task_server.database.due`) holds such a row
+back until the clock has been set back; in the second hour plain comparison is right again.
 A restart and another node see the same rows and so decide the same. (A run that began before the
 repeated hour and ends in the first half of it leaves no such trace; it is followed by one run
 that is early by at most an hour.)
@@ -43,7 +43,7 @@ from kivitendo_task_server.scheduling.cron_fields import (
 )
 from kivitendo_task_server.scheduling.cron_words import in_words
 
-__all__ = ["CronError", "Schedule", "due_moment", "is_due"]
+__all__ = ["CronError", "Schedule"]
 
 MAXIMUM_LENGTH = 255  # of kivitendo's column, in characters
 _DAYS_OF_MONTH = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
@@ -191,24 +191,6 @@ class Schedule:
                 weekdays,
             )
         )
-
-
-def due_moment(next_run_at: datetime, last_run_at: datetime | None, zone: tzinfo) -> datetime:
-    """The moment that a stored next_run_at means; both columns are naive local times."""
-    second_pass = last_run_at is not None and next_run_at <= last_run_at
-    return next_run_at.replace(tzinfo=zone, fold=1 if second_pass else 0)
-
-
-def is_due(next_run_at: datetime, last_run_at: datetime | None, now: datetime) -> bool:
-    """kivitendo's comparison of naive local times (d.1), held back in the repeated hour.
-
-    ``now`` is aware. True whenever the due rule is, except for rows that mean the second pass of
-    a repeated hour while the first one is not over.
-    """
-    if now.tzinfo is None:
-        raise ValueError("an aware time is needed")
-    reached = next_run_at <= now.replace(tzinfo=None)
-    return reached and _utc(due_moment(next_run_at, last_run_at, now.tzinfo)) <= _utc(now)
 
 
 def _check_days_exist(day: CronField, month: CronField) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
 
-from kivitendo_task_server.scheduling.cron import CronError, Schedule, due_moment, is_due
+from kivitendo_task_server.scheduling.cron import CronError, Schedule
 
 BERLIN = ZoneInfo("Europe/Berlin")
 VECTORS = json.loads(
@@ -224,62 +224,3 @@ def test_a_jump_of_a_whole_day_is_no_summer_time() -> None:
     apia = ZoneInfo("Pacific/Apia")
     found = Schedule.parse("0 12 * * *").next_after(datetime(2011, 12, 29, 13, tzinfo=apia))
     assert found == datetime(2011, 12, 31, 12, tzinfo=apia)
-
-
-def _walk_with_stored_times(spec: str, start: datetime, hours: int) -> list[datetime]:
-    """The runs of a job that is looked at every minute and knows only its two columns."""
-    schedule = Schedule.parse(spec)
-    runs = []
-    last_run_at: datetime | None = None
-    next_run_at = schedule.next_after(start).replace(tzinfo=None)
-    for minute in range(hours * 60):
-        moment = start.astimezone(UTC) + timedelta(minutes=minute)
-        now, end = (m.astimezone(start.tzinfo) for m in (moment, moment + timedelta(seconds=7)))
-        if is_due(next_run_at, last_run_at, now):
-            runs.append(now)
-            last_run_at = now.replace(tzinfo=None)
-            next_run_at = schedule.next_after(end).replace(tzinfo=None)
-    return runs
-
-
-@pytest.mark.parametrize(
-    ("spec", "expected"),
-    [
-        ("*/20 * * * *", "01:00+02 01:20+02 01:40+02 02:00+02 02:20+02 02:40+02"
-                         " 02:00+01 02:20+01 02:40+01 03:00+01 03:20+01 03:40+01"),
-        ("0 * * * *", "01:00+02 02:00+02 02:00+01 03:00+01"),
-        ("59 * * * *", "00:59+02 01:59+02 02:59+02 02:59+01"),
-        ("30 2 * * *", "02:30+02"),
-        ("0,30 1-3 * * *", "01:00+02 01:30+02 02:00+02 02:30+02 03:00+01 03:30+01"),
-    ],
-)  # fmt: skip
-def test_stored_local_times_carry_a_job_through_the_repeated_hour(spec: str, expected: str) -> None:
-    start = datetime(2026, 10, 25, 0, 50, tzinfo=BERLIN)
-    runs = _walk_with_stored_times(spec, start, hours=4)
-    assert " ".join(f"{run:%H:%M%z}"[:-2] for run in runs) == expected
-
-
-@pytest.mark.parametrize(
-    ("spec", "expected"),
-    [
-        ("*/20 * * * *", "01:20 01:40 03:00 03:20 03:40 04:00"),
-        ("30 2 * * *", "03:00"),
-        ("0,30 1-3 * * *", "01:30 03:00 03:30"),
-        ("0 */2 * * *", "04:00"),
-    ],
-)
-def test_stored_local_times_carry_a_job_over_the_gap(spec: str, expected: str) -> None:
-    start = datetime(2026, 3, 29, 1, 10, tzinfo=BERLIN)
-    runs = _walk_with_stored_times(spec, start, hours=2)
-    assert " ".join(f"{run:%H:%M}" for run in runs) == expected
-
-
-def test_after_an_outage_in_the_repeated_hour_the_row_is_due_again() -> None:
-    last, following = datetime(2026, 10, 25, 2, 55), datetime(2026, 10, 25, 2, 0)
-    first_pass = datetime(2026, 10, 25, 2, 56, tzinfo=BERLIN)
-    assert not is_due(following, last, first_pass)
-    assert is_due(following, last, first_pass.replace(fold=1))
-    assert is_due(following, last, datetime(2026, 10, 25, 9, tzinfo=BERLIN))
-    assert due_moment(following, last, BERLIN).utcoffset() == timedelta(hours=1)
-    # a user who sets the column back to have the job run at once is not held up on other days
-    assert is_due(datetime(2026, 11, 1), datetime(2026, 11, 21), datetime(2026, 11, 22, tzinfo=UTC))

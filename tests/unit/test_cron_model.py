@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kivitendo_task_server.scheduling.cron import Schedule, is_due
+from kivitendo_task_server.scheduling.cron import Schedule
 
 MINUTE = timedelta(minutes=1)
 RANGES = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
@@ -154,19 +154,3 @@ def test_next_time_is_the_models(fields: tuple[str, ...], now: datetime) -> None
         assert found > now.astimezone(UTC) + timedelta(days=DAYS_WALKED)
     else:
         assert found == expected
-
-
-@settings(max_examples=60, deadline=None)
-@given(SPECS, moments())
-def test_a_stored_time_first_is_due_when_it_comes(fields: tuple[str, ...], now: datetime) -> None:
-    """The row that a run at ``now`` leaves, two naive times, is looked at every minute."""
-    last_run_at = now.replace(tzinfo=None, second=0, fold=0)
-    following = Schedule.parse(" ".join(fields)).next_after(now)
-    stored = following.replace(tzinfo=None, fold=0)
-    moment = now.astimezone(UTC).replace(second=0)
-    for _ in range(6 * 60):
-        if is_due(stored, last_run_at, moment.astimezone(now.tzinfo)):
-            assert moment == following.astimezone(UTC)
-            return
-        moment += MINUTE
-    assert following.astimezone(UTC) >= moment
