@@ -70,8 +70,9 @@ class DueRule:
         next_run_at that is not later than last_run_at; it has to wait for the first to end.
         """
         return f"""j.active AND (
-            j.type = 'interval' AND j.next_run_at <= %(now)s AND NOT (
-                j.next_run_at >= %(repeated_from)s::timestamp AND j.last_run_at >= j.next_run_at)
+            j.type = 'interval' AND j.next_run_at <= %(now)s AND (
+                j.next_run_at >= %(repeated_from)s::timestamp
+                AND j.last_run_at >= j.next_run_at) IS NOT TRUE
             OR j.type = 'once' AND j.last_run_at IS NULL AND (
                 j.cron_spec IS NULL OR j.cron_spec = ''
                 OR j.next_run_at IS NULL OR j.next_run_at <= %(now)s)
