@@ -31,11 +31,11 @@ def rounded(value: float | None, places: int, digits: int = DIGITS) -> float:
     if places + extra == 0:
         return value
     text = f"{size:.{places + extra}f}"
-    kept, cut = divmod(int(text.replace(".", "")), 10**extra)
-    if cut >= 5 * 10 ** (extra - 1):
-        kept += 1
-    result = float(f"{kept}e-{places}")
-    return -result if value < 0 and kept else result
+    if text[-extra] < "5":
+        result = float(text[:-extra])
+    else:
+        result = float(f"{int(text[:-extra].replace('.', '')) + 1}e-{places}")
+    return -result if value < 0 and result else result
 
 
 def rounded_to_precision(value: float, precision: float, digits: int = DIGITS) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, Literal
 
@@ -41,6 +41,7 @@ class Planner:
     user: TenantUser
     today: date
     currency_conversion: Literal["kivitendo", "once"] = "kivitendo"
+    _wordings: dict[tuple[date, date], Wording] = field(default_factory=dict)
 
     def plan(self, config: Config, order: Order, items: list[Item], period: date) -> PlannedInvoice:
         """The invoice of one period. Raises TaskServerError or ArithmeticError, writes nothing.
@@ -53,11 +54,7 @@ class Planner:
             config.terms, period, one_time_uses_value=self.behaviour.one_time_uses_value
         )
         point = tax_point(config.terms, period, order.tax_point, end)
-        wording = Wording(
-            period_variables(period, end, self.user),
-            english=self.user.countrycode == "en",
-            drop_unknown=self.behaviour.drop_unknown_variables,
-        )
+        wording = self._wording(period, end)
         warnings: list[str] = []
         rate = self._rate(order, warnings)
         priced = self._priced(config, order, items, period, point, rate)
@@ -85,6 +82,17 @@ class Planner:
         )
         self._check(planned)
         return planned
+
+    def _wording(self, period: date, end: date) -> Wording:
+        """The texts' variables; most orders of a run share a period."""
+        wording = self._wordings.get((period, end))
+        if wording is None:
+            wording = self._wordings[period, end] = Wording(
+                period_variables(period, end, self.user),
+                english=self.user.countrycode == "en",
+                drop_unknown=self.behaviour.drop_unknown_variables,
+            )
+        return wording
 
     def _rate(self, order: Order, warnings: list[str]) -> float:
         if order.currency_id == self.master.defaults.currency_id:

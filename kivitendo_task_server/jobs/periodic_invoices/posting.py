@@ -124,15 +124,13 @@ def _free_numbers(cursor: Cursor, last: str | None, count: int) -> list[str]:
 
 def _write_heads(cursor: Cursor, posted: list[PostedInvoice], present: frozenset[str]) -> None:
     names = [name for name in ("id", "invnumber", *posted[0].planned.ar) if name in present]
-    _copy(
-        cursor,
-        "ar",
-        names,
-        (
-            [{"id": one.ar_id, "invnumber": one.invnumber, **one.planned.ar}[n] for n in names]
-            for one in posted
-        ),
-    )
+
+    def rows() -> Iterator[list[Any]]:
+        for one in posted:
+            values = {"id": one.ar_id, "invnumber": one.invnumber, **one.planned.ar}
+            yield [values[name] for name in names]
+
+    _copy(cursor, "ar", names, rows())
 
 
 _LINE_COLUMNS = (
@@ -291,22 +289,45 @@ def _clone_variables(
     )
 
 
-_ESCAPES = str.maketrans({"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"})
+# COPY's text format, with a mark for NULL that needs no backslash: whether a line has to be escaped
+# is then seen by one look at the line
+_NULL = "\x01"
+_ESCAPES = str.maketrans({"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t", _NULL: "\\x01"})
 
 
 def _copy(cursor: Cursor, table: str, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Write rows by COPY, in PostgreSQL's text format."""
-    text = "".join(["\t".join(map(_copy_text, row)) + "\n" for row in rows])
+    """Write rows by COPY."""
+    text = "".join([_copy_line(row) for row in rows])
     if text:
-        cursor.copy_expert(f"COPY {table} ({', '.join(names)}) FROM STDIN", io.StringIO(text))
+        columns = ", ".join(names)
+        cursor.copy_expert(
+            f"COPY {table} ({columns}) FROM STDIN WITH (NULL '{_NULL}')", io.StringIO(text)
+        )
 
 
-def _copy_text(value: Any) -> str:
-    if value is None:
-        return "\\N"
-    if value is True:
-        return "t"
-    if value is False:
-        return "f"
-    text = str(value)
-    return text.translate(_ESCAPES) if not text.isalnum() else text
+def _copy_line(row: Sequence[Any]) -> str:
+    texts = [
+        value
+        if type(value) is str
+        else _NULL
+        if value is None
+        else ("t" if value else "f")
+        if type(value) is bool
+        else str(value)
+        for value in row
+    ]
+    line = "\t".join(texts)
+    if (
+        "\\" in line
+        or "\n" in line
+        or "\r" in line
+        or line.count("\t") >= len(texts)
+        or line.count(_NULL) != row.count(None)
+    ):
+        line = "\t".join(
+            [
+                _NULL if value is None else text.translate(_ESCAPES)
+                for value, text in zip(row, texts, strict=True)
+            ]
+        )
+    return line + "\n"

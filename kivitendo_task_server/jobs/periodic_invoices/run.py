@@ -15,7 +15,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import date
+from itertools import islice
 
 import psycopg2
 import psycopg2.errors
@@ -209,17 +211,8 @@ class BillingRun:
         return due
 
     def _bill(self, due: Due) -> None:
-        total = sum(len(periods) for _, periods in due.configs)
-        block: list[PlannedInvoice] = []
         try:
-            for planned in self._plans(due):
-                block.append(planned)
-                if len(block) == BLOCK:
-                    self._post(due, block)
-                    block = []
-                    self._progress(f"{len(self.outcome.posted)} of {total} invoices")
-            if block:
-                self._post(due, block)
+            self._post_all(due)
             for config_id in self._locked:
                 self._bill_singly(config_id)
         except NumberRangeBusy as error:
@@ -231,6 +224,30 @@ class BillingRun:
             ]
             self.outcome.failures.append(Failure(0, ", ".join(waiting), None, str(error)))
             self.outcome.skipped += [f"order {number}: {error.what}" for number in waiting]
+
+    def _post_all(self, due: Due) -> None:
+        """Plan the next block while the one before is being written."""
+        total = sum(len(periods) for _, periods in due.configs)
+        # stock that a block has really taken must be known before the next is planned
+        ahead = not due.planner.master.defaults.perpetual
+        with ThreadPoolExecutor(1, "posting") as writer:
+            writing: Future[None] | None = None
+            for block in self._blocks(due):
+                if writing is not None:
+                    writing.result()
+                    self._progress(f"{len(self.outcome.posted)} of {total} invoices")
+                # a configuration that fell out of the block before has been dealt with singly
+                block = [planned for planned in block if planned.config.id not in self._done]
+                writing = writer.submit(self._post, due, block)
+                if not ahead:
+                    writing.result()
+            if writing is not None:
+                writing.result()
+
+    def _blocks(self, due: Due) -> Iterator[list[PlannedInvoice]]:
+        plans = self._plans(due)
+        while block := list(islice(plans, BLOCK)):
+            yield block
 
     def _plans(self, due: Due) -> Iterator[PlannedInvoice]:
         for config, periods in due.configs:
@@ -426,6 +443,8 @@ class BillingRun:
         self._note_failure(Failure(config_id, ordnumber, period, failure_text(error)))
 
     def _note_failure(self, failure: Failure) -> None:
+        if any(known.config_id == failure.config_id for known in self.outcome.failures):
+            return  # its block was repeated, and with it the failure
         self.outcome.failures.append(failure)
         self._log.warning(
             "%s",
