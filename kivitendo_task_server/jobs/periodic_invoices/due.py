@@ -23,7 +23,7 @@ from kivitendo_task_server.jobs.periodic_invoices.model import (
     Order,
     PlannedInvoice,
 )
-from kivitendo_task_server.jobs.periodic_invoices.outcome import Failure, failure_text
+from kivitendo_task_server.jobs.periodic_invoices.outcome import Recorder
 from kivitendo_task_server.jobs.periodic_invoices.periods import due_periods, life_cycle
 from kivitendo_task_server.jobs.periodic_invoices.planning import Planner
 from kivitendo_task_server.jobs.periodic_invoices.reading import (
@@ -80,11 +80,13 @@ PeriodsOf = Callable[[Config], list[date]]
 class Reader:
     """Reads what is due, in a number of queries that does not depend on the number of orders."""
 
-    def __init__(self, cursor: Cursor, columns: Columns, circumstances: Circumstances) -> None:
+    def __init__(
+        self, cursor: Cursor, columns: Columns, circumstances: Circumstances, recorder: Recorder
+    ) -> None:
         self._cursor = cursor
+        self._recorder = recorder
         self._columns = columns
         self._circumstances = circumstances
-        self.failures: list[Failure] = []
 
     def due_now(self, config: Config) -> list[date]:
         """The periods of a configuration that are to be billed by this run (2.4)."""
@@ -105,9 +107,7 @@ class Reader:
             try:
                 periods = periods_of(config)
             except PLANNING_ERRORS as error:
-                self.failures.append(
-                    Failure(config.id, config.ordnumber, None, failure_text(error))
-                )
+                self._recorder.failed(config.id, config.ordnumber, None, error)
                 continue
             if periods:
                 configs.append((config, periods))
@@ -136,7 +136,7 @@ class Reader:
 
 
 def plan_config(
-    due: Due, config: Config, periods: Iterable[date], failures: list[Failure]
+    due: Due, config: Config, periods: Iterable[date], recorder: Recorder
 ) -> Iterator[PlannedInvoice]:
     """Plan the periods of one configuration in order; after a failure none of the later ones.
 
@@ -149,7 +149,7 @@ def plan_config(
         try:
             planned = due.planner.plan(config, order, items, period)
         except PLANNING_ERRORS as error:
-            failures.append(Failure(config.id, config.ordnumber, period, failure_text(error)))
+            recorder.failed(config.id, config.ordnumber, period, error)
             return
         due.planner.master.take(planned.taken)
         yield planned

@@ -168,3 +168,37 @@ class PlannedInvoice:
     def imbalance(self) -> float:
         """What the postings sum up to, EUR; 0 for a sound invoice."""
         return sum(posting.amount for posting in self.postings)
+
+
+@dataclass(frozen=True, slots=True)
+class PostedInvoice:
+    """An invoice that was written; it exists once its transaction is committed."""
+
+    ar_id: int
+    invnumber: str
+    config_id: int
+    ordnumber: str
+    period: date
+    netamount: float
+    amount: float
+    one_time: bool
+    print: bool
+    send_email: bool
+    warnings: tuple[str, ...]
+
+    @classmethod
+    def of(cls, planned: PlannedInvoice, ar_id: int, invnumber: str) -> PostedInvoice:
+        """What is worth remembering of a planned invoice; the rest is in the database."""
+        return cls(
+            ar_id=ar_id,
+            invnumber=invnumber,
+            config_id=planned.config.id,
+            ordnumber=planned.order.ordnumber,
+            period=planned.period,
+            netamount=planned.netamount,
+            amount=planned.amount,
+            one_time=planned.config.terms.one_time,
+            print=planned.config.print,
+            send_email=planned.config.send_email,
+            warnings=tuple(planned.warnings),
+        )

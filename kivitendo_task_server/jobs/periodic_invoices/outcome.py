@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date
 
@@ -9,7 +11,8 @@ import psycopg2
 import psycopg2.errors
 
 from kivitendo_task_server.database.connection import one_line
-from kivitendo_task_server.jobs.periodic_invoices.posting import PostedInvoice
+from kivitendo_task_server.jobs.periodic_invoices.model import PostedInvoice
+from kivitendo_task_server.log import fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +72,13 @@ class Outcome:
     @property
     def finished_orders(self) -> list[str]:
         """Order numbers of one-time configurations that are done."""
-        return [
-            one.planned.order.ordnumber for one in self.posted if one.planned.config.terms.one_time
-        ]
+        return [one.ordnumber for one in self.posted if one.one_time]
 
     def text(self) -> str:
         """The result for the history row: one headed list for each kind of event."""
         billed = [
-            f"{one.invnumber}: order {one.planned.order.ordnumber}, period {one.planned.period},"
-            f" net {one.planned.netamount:.2f}, total {one.planned.amount:.2f}"
+            f"{one.invnumber}: order {one.ordnumber}, period {one.period},"
+            f" net {one.netamount:.2f}, total {one.amount:.2f}"
             for one in self.posted
         ]
         sections: tuple[tuple[str, list[str]], ...] = (
@@ -97,6 +98,59 @@ class Outcome:
     def error(self) -> str | None:
         """The error for the history row: all failures, one a line; None without any."""
         return "\n".join(str(failure) for failure in self.failures) or None
+
+
+class Recorder:
+    """Keeps the outcome of a run, and tells the log at once."""
+
+    def __init__(self, log: logging.Logger | logging.LoggerAdapter[logging.Logger]) -> None:
+        self.outcome = Outcome()
+        self._log = log
+        self._failed: set[int] = set()
+
+    def posted(self, invoices: Iterable[PostedInvoice]) -> None:
+        """Invoices that are committed."""
+        for one in invoices:
+            self.outcome.posted.append(one)
+            for warning in one.warnings:
+                self.warning(f"invoice {one.invnumber} (order {one.ordnumber}): {warning}")
+            self._log.info(
+                "invoice posted",
+                extra=fields(
+                    "invoice_posted",
+                    invnumber=one.invnumber,
+                    order=one.ordnumber,
+                    period=one.period,
+                    amount=f"{one.amount:.2f}",
+                ),
+            )
+
+    def failed(self, config_id: int, ordnumber: str, period: date | None, error: Exception) -> None:
+        """An order that could not be billed; said once, also if its block was repeated."""
+        if config_id in self._failed:
+            return
+        self._failed.add(config_id)
+        failure = Failure(config_id, ordnumber, period, failure_text(error))
+        self.outcome.failures.append(failure)
+        self._log.warning(
+            "%s",
+            failure.message,
+            extra=fields("invoice_failed", order=ordnumber, period=period or "-", config=config_id),
+        )
+
+    def warning(self, text: str) -> None:
+        """Something that somebody should look at, though it was done."""
+        self.outcome.warnings.append(text)
+        self._log.warning("%s", text, extra=fields("invoice_warning"))
+
+    def repeated(self, invoices: int, error: Exception) -> None:
+        """A block that failed and is billed invoice by invoice."""
+        self._log.info(
+            "a block of %d invoices is repeated one by one: %s",
+            invoices,
+            failure_text(error),
+            extra=fields("block_repeated"),
+        )
 
 
 def failure_text(error: Exception) -> str:

@@ -21,7 +21,7 @@ from kivitendo_task_server.errors import TaskServerError
 from kivitendo_task_server.jobs.periodic_invoices import closing
 from kivitendo_task_server.jobs.periodic_invoices.arithmetic import sent
 from kivitendo_task_server.jobs.periodic_invoices.master_data import Cursor, Defaults
-from kivitendo_task_server.jobs.periodic_invoices.model import Line, PlannedInvoice
+from kivitendo_task_server.jobs.periodic_invoices.model import Line, PlannedInvoice, PostedInvoice
 from kivitendo_task_server.jobs.periodic_invoices.numbers import successors
 
 
@@ -30,8 +30,8 @@ class NumberRangeBusy(TaskServerError):  # noqa: N818 - read as a state, not as 
 
 
 @dataclass(frozen=True, slots=True)
-class PostedInvoice:
-    """An invoice that was written; it exists once the transaction is committed."""
+class _Numbered:
+    """A planned invoice with the id and the number it gets."""
 
     ar_id: int
     invnumber: str
@@ -58,23 +58,23 @@ def write(
     committed here.
     """
     reserved = _reserve(cursor, block)
-    posted = [
-        PostedInvoice(key, invnumber, planned)
+    numbered = [
+        _Numbered(key, invnumber, planned)
         for key, invnumber, planned in zip(reserved.ar_ids, reserved.numbers, block, strict=True)
     ]
-    _write_heads(cursor, posted, columns["ar"])
-    _clone_addresses(cursor, posted, reserved.shipto_ids, columns["shipto"])
-    lines = _write_lines(cursor, posted, reserved.line_ids, columns["invoice"])
+    _write_heads(cursor, numbered, columns["ar"])
+    _clone_addresses(cursor, numbered, reserved.shipto_ids, columns["shipto"])
+    lines = _write_lines(cursor, numbered, reserved.line_ids, columns["invoice"])
     _clone_item_variables(cursor, lines)
-    _write_links(cursor, posted, lines)
-    _write_postings(cursor, posted, reserved.database_date)
-    _allocate(cursor, posted)
-    _mark_once_items(cursor, posted)
-    _remember_periods(cursor, posted)
-    finished = [one.planned for one in posted if one.planned.config.terms.one_time]
+    _write_links(cursor, numbered, lines)
+    _write_postings(cursor, numbered, reserved.database_date)
+    _allocate(cursor, numbered)
+    _mark_once_items(cursor, numbered)
+    _remember_periods(cursor, numbered)
+    finished = [one.planned for one in numbered if one.planned.config.terms.one_time]
     if finished:
         closing.finish(cursor, finished, columns, defaults)
-    return posted
+    return [PostedInvoice.of(one.planned, one.ar_id, one.invnumber) for one in numbered]
 
 
 def _reserve(cursor: Cursor, block: Sequence[PlannedInvoice]) -> _Reserved:
@@ -122,11 +122,11 @@ def _free_numbers(cursor: Cursor, last: str | None, count: int) -> list[str]:
     return free
 
 
-def _write_heads(cursor: Cursor, posted: list[PostedInvoice], present: frozenset[str]) -> None:
-    names = [name for name in ("id", "invnumber", *posted[0].planned.ar) if name in present]
+def _write_heads(cursor: Cursor, numbered: list[_Numbered], present: frozenset[str]) -> None:
+    names = [name for name in ("id", "invnumber", *numbered[0].planned.ar) if name in present]
 
     def rows() -> Iterator[list[Any]]:
-        for one in posted:
+        for one in numbered:
             values = {"id": one.ar_id, "invnumber": one.invnumber, **one.planned.ar}
             yield [values[name] for name in names]
 
@@ -143,14 +143,14 @@ _LINE_COLUMNS = (
 
 
 def _write_lines(
-    cursor: Cursor, posted: list[PostedInvoice], ids: Iterator[int], present: frozenset[str]
+    cursor: Cursor, numbered: list[_Numbered], ids: Iterator[int], present: frozenset[str]
 ) -> list[tuple[int, Line]]:
     """Write table invoice; returns each line with its id."""
     names = [name for name in _LINE_COLUMNS if name in present]
     written: list[tuple[int, Line]] = []
 
     def rows() -> Iterator[list[Any]]:
-        for one in posted:
+        for one in numbered:
             for line in one.planned.lines:
                 values = line.values
                 values["id"], values["trans_id"] = next(ids), one.ar_id
@@ -161,11 +161,11 @@ def _write_lines(
     return written
 
 
-def _write_links(
-    cursor: Cursor, posted: list[PostedInvoice], lines: list[tuple[int, Line]]
-) -> None:
+def _write_links(cursor: Cursor, numbered: list[_Numbered], lines: list[tuple[int, Line]]) -> None:
     """Order to invoice, and item to item (5.5)."""
-    links: list[tuple[Any, ...]] = [("oe", one.planned.order.id, "ar", one.ar_id) for one in posted]
+    links: list[tuple[Any, ...]] = [
+        ("oe", one.planned.order.id, "ar", one.ar_id) for one in numbered
+    ]
     links += [
         ("orderitems", line.item_id, "invoice", key)
         for key, line in lines
@@ -174,7 +174,7 @@ def _write_links(
     _copy(cursor, "record_links", ("from_table", "from_id", "to_table", "to_id"), links)
 
 
-def _write_postings(cursor: Cursor, posted: list[PostedInvoice], database_date: date) -> None:
+def _write_postings(cursor: Cursor, numbered: list[_Numbered], database_date: date) -> None:
     names = (
         "trans_id", "chart_id", "amount", "taxkey", "tax_id", "chart_link", "transdate", "gldate",
         "project_id", "cleared", "fx_transaction", "ob_transaction", "cb_transaction",
@@ -189,25 +189,25 @@ def _write_postings(cursor: Cursor, posted: list[PostedInvoice], database_date: 
                 one.planned.ar["transdate"], database_date, one.planned.order.globalproject_id,
                 False, False, False, False,
             )
-            for one in posted
+            for one in numbered
             for row in one.planned.postings
         ),
     )  # fmt: skip
 
 
-def _remember_periods(cursor: Cursor, posted: list[PostedInvoice]) -> None:
+def _remember_periods(cursor: Cursor, numbered: list[_Numbered]) -> None:
     _copy(
         cursor,
         "periodic_invoices",
         ("config_id", "ar_id", "period_start_date"),
-        ((one.planned.config.id, one.ar_id, one.planned.period) for one in posted),
+        ((one.planned.config.id, one.ar_id, one.planned.period) for one in numbered),
     )
 
 
-def _allocate(cursor: Cursor, posted: list[PostedInvoice]) -> None:
+def _allocate(cursor: Cursor, numbered: list[_Numbered]) -> None:
     """Take the goods from the purchases (6.9); several takes of one row in their order."""
     takes = [
-        (key, sent(taken)) for one in posted for key, taken in one.planned.taken.items() if taken
+        (key, sent(taken)) for one in numbered for key, taken in one.planned.taken.items() if taken
     ]
     for key, taken in takes:
         cursor.execute(
@@ -215,9 +215,9 @@ def _allocate(cursor: Cursor, posted: list[PostedInvoice]) -> None:
         )
 
 
-def _mark_once_items(cursor: Cursor, posted: list[PostedInvoice]) -> None:
+def _mark_once_items(cursor: Cursor, numbered: list[_Numbered]) -> None:
     """Items billed once remember their invoice (5.7)."""
-    pairs = [(item, one.ar_id) for one in posted for item in one.planned.once_items]
+    pairs = [(item, one.ar_id) for one in numbered for item in one.planned.once_items]
     if pairs:
         cursor.execute(
             "UPDATE orderitems SET recurring_billing_invoice_id = billed.ar_id"
@@ -235,12 +235,12 @@ def _clone_item_variables(cursor: Cursor, lines: list[tuple[int, Line]]) -> None
 
 
 def _clone_addresses(
-    cursor: Cursor, posted: list[PostedInvoice], ids: Iterator[int], present: frozenset[str]
+    cursor: Cursor, numbered: list[_Numbered], ids: Iterator[int], present: frozenset[str]
 ) -> None:
     """An order's own delivery address becomes one of the invoice's own (5.2.3)."""
     clones = [
         (one.planned.order.own_shipto_id, next(ids), one.ar_id)
-        for one in posted
+        for one in numbered
         if one.planned.order.own_shipto_id is not None
     ]
     if not clones:

@@ -33,44 +33,27 @@ from kivitendo_task_server.jobs.periodic_invoices.due import (
     Reader,
     plan_config,
 )
+from kivitendo_task_server.jobs.periodic_invoices.ending import FirstPass
 from kivitendo_task_server.jobs.periodic_invoices.master_data import (
     Cursor,
     read_purchases,
     text_cursor,
 )
-from kivitendo_task_server.jobs.periodic_invoices.model import Config, PlannedInvoice
-from kivitendo_task_server.jobs.periodic_invoices.outcome import (
-    Deactivated,
-    Extended,
-    Failure,
-    Outcome,
-    failure_text,
-)
-from kivitendo_task_server.jobs.periodic_invoices.periods import life_cycle, lost_periods
+from kivitendo_task_server.jobs.periodic_invoices.model import PlannedInvoice, PostedInvoice
+from kivitendo_task_server.jobs.periodic_invoices.outcome import Outcome, Recorder
 from kivitendo_task_server.jobs.periodic_invoices.planning import Planner
-from kivitendo_task_server.jobs.periodic_invoices.posting import (
-    NumberRangeBusy,
-    PostedInvoice,
-    write,
-)
+from kivitendo_task_server.jobs.periodic_invoices.posting import NumberRangeBusy, write
 from kivitendo_task_server.jobs.periodic_invoices.reading import read_columns, read_configs
-from kivitendo_task_server.log import fields
+from kivitendo_task_server.jobs.periodic_invoices.transaction import (
+    TIMEOUTS,
+    TRANSIENT,
+    StockChanged,
+    with_timeouts,
+)
 
 BLOCK = 50  # invoices a transaction
 ATTEMPTS = 3  # for one invoice, after deadlocks and the like
-LOCK_TIMEOUT = "10s"  # for one order that somebody is editing, and for the number range
-STATEMENT_TIMEOUT = "120s"
 EARLIER_IDS = 1000  # ids that were taken before our snapshot and may be written after it
-
-_TRANSIENT = (
-    psycopg2.errors.DeadlockDetected,
-    psycopg2.errors.SerializationFailure,
-)
-
-
-class _StockChanged(Exception):  # noqa: N818 - a signal between two functions
-    """Goods that were planned with have been taken by somebody else."""
-
 
 Enqueue = Callable[[Cursor, list[PostedInvoice]], None]
 
@@ -90,28 +73,31 @@ class BillingRun:
         """``enqueue`` records the deliveries of invoices in the transaction that posts them."""
         self._connection = connection
         self._circumstances = circumstances
-        self._log = log
+        self._recorder = Recorder(log)
         self._progress = progress
         self._enqueue = enqueue
         self._cursor = text_cursor(connection)
         self._columns: Columns = {}
         self._billed_until: dict[int, date] = {}
         self._done: set[int] = set()
-        """Configurations that nothing more is to be tried for in this run."""
+        """Configurations that nothing more is to be planned for in this run."""
         self._locked: list[int] = []
         """Configurations that somebody holds; tried again at the end."""
-        self._single: tuple[str, date | None] = ("", None)
-        """Order number and period that is being billed singly, for a failure's message."""
-        self.outcome = Outcome()
+
+    @property
+    def outcome(self) -> Outcome:
+        """What has happened so far."""
+        return self._recorder.outcome
 
     def run(self) -> Outcome:
         """Do it. Raises JobFailed if another program is billing, DatabaseError if lost."""
         try:
             self._columns = read_columns(self._connection)
+            configs = read_configs(self._cursor, self._columns)
             self._connection.commit()
-            self._life_cycles()
-            due = self._read()
-            self._bill(due)
+            ending = FirstPass(self._connection, self._cursor, self._circumstances, self._recorder)
+            self._done = ending.run(configs)
+            self._bill(self._read())
         except psycopg2.Error as error:
             if self._connection.closed:
                 raise DatabaseError(
@@ -123,92 +109,39 @@ class BillingRun:
             raise
         return self.outcome
 
-    # -- first pass: extension and deactivation ------------------------------------------------
-
-    def _life_cycles(self) -> None:
-        """Extend or deactivate configurations by their end dates, each on its own (2.3)."""
-        with self._connection:
-            configs = read_configs(self._cursor, self._columns)
-        for config in configs:
-            try:
-                cycle = life_cycle(config.terms, self._circumstances.now)
-            except PLANNING_ERRORS as error:
-                self._fail(config, None, error)
-                continue
-            if cycle.active and cycle.end_date == config.terms.end_date:
-                continue
-            try:
-                changed = self._store_life_cycle(config, cycle.active, cycle.end_date)
-            except psycopg2.Error as error:
-                self._fail(config, None, error)
-                continue
-            if changed and cycle.active:
-                assert config.terms.end_date and cycle.end_date
-                self.outcome.extended.append(
-                    Extended(config.id, config.ordnumber, config.terms.end_date, cycle.end_date)
-                )
-            elif changed:
-                self._report_deactivated(config)
-
-    def _store_life_cycle(self, config: Config, active: bool, end_date: date | None) -> bool:
-        with self._connection:
-            self._begin()
-            self._cursor.execute(
-                # terminated: kivitendo makes NULL false whenever it saves the row
-                "UPDATE periodic_invoices_configs SET active = %s, end_date = %s,"
-                "       terminated = coalesce(terminated, false)"
-                " WHERE id = %s AND active AND end_date = %s",
-                (active, end_date, config.id, config.terms.end_date),
-            )
-            return self._cursor.rowcount == 1
-
-    def _report_deactivated(self, config: Config) -> None:
-        lost = tuple(lost_periods(config.terms, config.previous))
-        self.outcome.deactivated.append(
-            Deactivated(config.id, config.ordnumber, config.terms.end_date, lost)
-        )
-        if lost:
-            self.outcome.warnings.append(
-                f"order {config.ordnumber} ended on {config.terms.end_date} with"
-                f" {len(lost)} period(s) never billed: {', '.join(map(str, lost))}"
-            )
-
-    # -- second pass: billing --------------------------------------------------------------------
+    # -- reading ---------------------------------------------------------------------------------
 
     def _read(self) -> Due:
         """Read everything in one snapshot, after whoever is writing invoices has finished."""
         try:
-            return self._read_snapshot(wait=True)
+            due = self._snapshot(wait=True)
         except psycopg2.errors.InsufficientPrivilege:
             # the role may only insert: then without waiting; blocks are checked all the same
-            self._connection.rollback()
-            return self._read_snapshot(wait=False)
+            due = self._snapshot(wait=False)
         except psycopg2.errors.LockNotAvailable as error:
-            self._connection.rollback()
             raise JobFailed(
                 "another program has been posting recurring invoices for too long",
                 where="periodic_invoices",
                 remedy="nothing was billed; the next run goes on where that program ends",
             ) from error
+        closed = due.planner.master.defaults.closedto
+        if due.configs and closed is not None and closed >= self._circumstances.today:
+            self._recorder.warning(f"today lies in a closed period (until {closed})")
+        return due
 
-    def _read_snapshot(self, *, wait: bool) -> Due:
-        reader = Reader(self._cursor, self._columns, self._circumstances)
+    def _snapshot(self, *, wait: bool) -> Due:
         with self._connection:
             # the lock comes before the snapshot, so the snapshot has what it waited for
             self._cursor.execute(
-                "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ;"
-                f" SET LOCAL lock_timeout = '{LOCK_TIMEOUT}';"
-                f" SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}';"
+                f"SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; {TIMEOUTS};"
                 + (" LOCK TABLE periodic_invoices IN SHARE MODE" if wait else "")
             )
-            due = reader.due()
-        for failure in reader.failures:
-            if failure.config_id not in self._done:
-                self._note_failure(failure)
-        closed = due.planner.master.defaults.closedto
-        if due.configs and closed is not None and closed >= self._circumstances.today:
-            self.outcome.warnings.append(f"today lies in a closed period (until {closed})")
-        return due
+            return self._reader().due()
+
+    def _reader(self) -> Reader:
+        return Reader(self._cursor, self._columns, self._circumstances, self._recorder)
+
+    # -- planning ahead --------------------------------------------------------------------------
 
     def _bill(self, due: Due) -> None:
         try:
@@ -216,14 +149,11 @@ class BillingRun:
             for config_id in self._locked:
                 self._bill_singly(config_id)
         except NumberRangeBusy as error:
-            self._connection.rollback()
-            waiting = [
-                config.ordnumber
-                for config, periods in due.configs
-                if config.id not in self._done and self._billed_until.get(config.id) != periods[-1]
-            ]
-            self.outcome.failures.append(Failure(0, ", ".join(waiting), None, str(error)))
-            self.outcome.skipped += [f"order {number}: {error.what}" for number in waiting]
+            for config, periods in due.configs:
+                until = self._billed_until.get(config.id)
+                if until != periods[-1]:
+                    period = next((day for day in periods if until is None or day > until), None)
+                    self._recorder.failed(config.id, config.ordnumber, period, error)
 
     def _post_all(self, due: Due) -> None:
         """Plan the next block while the one before is being written."""
@@ -251,44 +181,34 @@ class BillingRun:
 
     def _plans(self, due: Due) -> Iterator[PlannedInvoice]:
         for config, periods in due.configs:
-            if config.id in self._done:
-                continue
-            failures: list[Failure] = []
-            for planned in plan_config(due, config, periods, failures):
+            for planned in plan_config(due, config, periods, self._recorder):
                 if config.id in self._done:
                     break
                 yield planned
-            if config.id not in self._done:
-                for failure in failures:
-                    self._note_failure(failure)
+
+    # -- a block at a time -----------------------------------------------------------------------
 
     def _post(self, due: Due, block: list[PlannedInvoice]) -> None:
         """Write a block; if that fails, bill its configurations one by one."""
         try:
             with self._connection:
-                self._begin()
+                with_timeouts(self._cursor)
                 kept, changed = self._lock(due, block)
                 self._lock_purchases(due.allocated, kept)
                 posted = self._write(kept, due.planner) if kept else []
         except NumberRangeBusy:
             raise
-        except (psycopg2.Error, TaskServerError, _StockChanged) as error:
+        except (psycopg2.Error, TaskServerError, StockChanged) as error:
             if self._connection.closed:
                 raise
-            self._log.info(
-                "a block of %d invoices is repeated one by one: %s",
-                len(block),
-                one_line(error),
-                extra=fields("block_repeated"),
-            )
-            posted = []
-            changed = list(dict.fromkeys(planned.config.id for planned in block))
+            self._recorder.repeated(len(block), error)
+            changed = [planned.config.id for planned in block]
         else:
-            self._note_posted(posted)
-            for one in posted:
-                for key, taken in one.planned.taken.items():
+            self._note(posted)
+            for planned in kept:
+                for key, taken in planned.taken.items():
                     due.allocated[key] = as_real(due.allocated[key] + taken)
-        for config_id in changed:
+        for config_id in dict.fromkeys(changed):
             self._bill_singly(config_id)
         if changed and due.planner.master.defaults.perpetual:
             self._reread_stock(due)
@@ -321,71 +241,85 @@ class BillingRun:
             config, order = planned.config, planned.order
             until = self._billed_until.get(config.id, config.previous)
             if config.id not in versions:
-                self._locked.append(config.id)
-                self._done.add(config.id)
+                self._put_off(config.id)
             elif versions[config.id] == (config.version, order.version) and (
                 newest.get(config.id) in (None, until)
             ):
                 kept.append(planned)
             else:
                 changed.append(config.id)
-        self._locked = list(dict.fromkeys(self._locked))
-        changed = list(dict.fromkeys(changed))
         return kept, changed
+
+    def _put_off(self, config_id: int) -> None:
+        if config_id not in self._done:
+            self._done.add(config_id)
+            self._locked.append(config_id)
+
+    # -- one at a time ---------------------------------------------------------------------------
 
     def _bill_singly(self, config_id: int) -> None:
         """Bill one configuration, each period in a transaction that locks before it reads."""
         self._done.add(config_id)
         attempts = ATTEMPTS
         while True:
+            single = _Single(config_id)
             try:
                 with self._connection:
-                    posted = self._bill_next(config_id)
-            except (*_TRANSIENT, _StockChanged) as error:
-                attempts -= 1
-                if not attempts:
-                    self._fail_singly(config_id, error)
-                    return
-                continue
+                    posted = self._bill_next(single)
             except NumberRangeBusy:
                 raise
-            except (psycopg2.Error, *PLANNING_ERRORS) as error:
+            except (psycopg2.Error, StockChanged, *PLANNING_ERRORS) as error:
                 if self._connection.closed:
                     raise
-                self._fail_singly(config_id, error)
+                attempts -= 1
+                if isinstance(error, TRANSIENT) and attempts:
+                    continue
+                self._recorder.failed(config_id, single.ordnumber, single.period, error)
                 return
             if posted is None:
                 return
             attempts = ATTEMPTS
-            self._note_posted([posted])
+            self._note([posted])
 
-    def _bill_next(self, config_id: int) -> PostedInvoice | None:
+    def _bill_next(self, single: _Single) -> PostedInvoice | None:
         """Lock, read, plan and write the next due period; None if there is none."""
-        self._single = ("", None)
-        self._begin()
+        with_timeouts(self._cursor)
         self._cursor.execute(
-            "SELECT oe_id FROM periodic_invoices_configs WHERE id = %s FOR UPDATE", (config_id,)
+            "SELECT oe.id, oe.ordnumber FROM periodic_invoices_configs config"
+            "  JOIN oe ON oe.id = config.oe_id WHERE config.id = %s",
+            (single.config_id,),
         )
         row = self._cursor.fetchone()
         if row is None:
             return None
-        self._cursor.execute("SELECT id FROM oe WHERE id = %s FOR NO KEY UPDATE", row)
-        due = Reader(self._cursor, self._columns, self._circumstances).due(only=[config_id])
+        order_id, single.ordnumber = row
+        self._cursor.execute(
+            "SELECT 1 FROM periodic_invoices_configs WHERE id = %s FOR UPDATE", (single.config_id,)
+        )
+        self._cursor.execute("SELECT 1 FROM oe WHERE id = %s FOR NO KEY UPDATE", (order_id,))
+        due = self._reader().due(only=[single.config_id])
         for config, periods in due.configs:
-            self._single = (config.ordnumber, periods[0])
+            single.period = periods[0]
             order = due.orders[config.oe_id]
             planned = due.planner.plan(config, order, due.open_items(order), periods[0])
             self._lock_purchases(due.allocated, [planned])
             return self._write([planned], due.planner)[0]
         return None
 
+    # -- both ------------------------------------------------------------------------------------
+
     def _write(self, block: list[PlannedInvoice], planner: Planner) -> list[PostedInvoice]:
         posted = write(self._cursor, block, self._columns, planner.master.defaults)
         self._enqueue(self._cursor, posted)
         return posted
 
+    def _note(self, posted: list[PostedInvoice]) -> None:
+        """Remember what is committed."""
+        self._billed_until.update((one.config_id, one.period) for one in posted)
+        self._recorder.posted(posted)
+
     def _lock_purchases(self, expected: dict[int, float], block: list[PlannedInvoice]) -> None:
-        """Lock the goods a block takes; raises _StockChanged if others took some meanwhile."""
+        """Lock the goods a block takes; raises StockChanged if others took some meanwhile."""
         keys = sorted({key for planned in block for key in planned.taken})
         if not keys:
             return
@@ -394,75 +328,21 @@ class BillingRun:
         )
         present = {key: float(allocated) for key, allocated in self._cursor}
         if any(present.get(key) != expected[key] for key in keys):
-            raise _StockChanged("goods were taken by another invoice meanwhile")
+            raise StockChanged("goods were taken by another invoice meanwhile")
 
     def _reread_stock(self, due: Due) -> None:
+        master = due.planner.master
         with self._connection:
-            fresh = read_purchases(self._cursor, list(due.planner.master.purchases))
-        due.planner.master.purchases.clear()
-        due.planner.master.purchases.update(fresh)
-        due.allocated = due.planner.master.allocated()
+            fresh = read_purchases(self._cursor, list(master.purchases))
+        master.purchases.clear()
+        master.purchases.update(fresh)
+        due.allocated = master.allocated()
 
-    # -- notes --------------------------------------------------------------------------------
 
-    def _begin(self) -> None:
-        self._cursor.execute(
-            f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}';"
-            f" SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}'"
-        )
+class _Single:
+    """What is being billed singly, for a failure's message."""
 
-    def _note_posted(self, posted: list[PostedInvoice]) -> None:
-        """Only after the commit."""
-        for one in posted:
-            planned = one.planned
-            self._billed_until[planned.config.id] = planned.period
-            self.outcome.posted.append(one)
-            self.outcome.warnings += [
-                f"invoice {one.invnumber} (order {planned.order.ordnumber}): {warning}"
-                for warning in planned.warnings
-            ]
-            self._log.info(
-                "invoice posted",
-                extra=fields(
-                    "invoice_posted",
-                    invnumber=one.invnumber,
-                    order=planned.order.ordnumber,
-                    period=planned.period,
-                    amount=f"{planned.amount:.2f}",
-                ),
-            )
-
-    def _fail(self, config: Config, period: date | None, error: Exception) -> None:
-        self._done.add(config.id)
-        self._note_failure(Failure(config.id, config.ordnumber, period, failure_text(error)))
-
-    def _fail_singly(self, config_id: int, error: Exception) -> None:
-        ordnumber, period = self._single
-        if not ordnumber:
-            ordnumber = self._ordnumber(config_id)
-        self._note_failure(Failure(config_id, ordnumber, period, failure_text(error)))
-
-    def _note_failure(self, failure: Failure) -> None:
-        if any(known.config_id == failure.config_id for known in self.outcome.failures):
-            return  # its block was repeated, and with it the failure
-        self.outcome.failures.append(failure)
-        self._log.warning(
-            "%s",
-            failure.message,
-            extra=fields(
-                "invoice_failed",
-                order=failure.ordnumber,
-                period=failure.period or "-",
-                config=failure.config_id,
-            ),
-        )
-
-    def _ordnumber(self, config_id: int) -> str:
-        with self._connection:
-            self._cursor.execute(
-                "SELECT oe.ordnumber FROM oe JOIN periodic_invoices_configs config"
-                "    ON config.oe_id = oe.id WHERE config.id = %s",
-                (config_id,),
-            )
-            row = self._cursor.fetchone()
-        return str(row[0]) if row else "?"
+    def __init__(self, config_id: int) -> None:
+        self.config_id = config_id
+        self.ordnumber = "?"
+        self.period: date | None = None
