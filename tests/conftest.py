@@ -14,9 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
-import psycopg2
 import pytest
-from database_fixture import NewDatabase
+from database_fixture import NewDatabase, create_database, statement
 from kivitendo_fixture import KivitendoDir, kivitendo_installation
 
 import kivitendo_task_server.demo
@@ -44,7 +43,7 @@ def templates(cluster: EmbeddedPostgres) -> dict[str, str]:
     """Template databases: ``tenant`` (kivitendo's tables) and ``auth``, both without rows."""
     names = {"tenant": "template_tenant", "auth": "template_auth"}
     for kind, name in names.items():
-        _statement(cluster, f"CREATE DATABASE {name}")
+        statement(cluster, f"CREATE DATABASE {name}")
         connection = connect(cluster.access(name), purpose="test set-up")
         with connection, connection.cursor() as cursor:
             cursor.execute((SCHEMAS / f"{kind}_schema.sql").read_text())
@@ -65,7 +64,7 @@ def new_database(cluster: EmbeddedPostgres, templates: dict[str, str]) -> Iterat
 
     yield make
     for name in made:
-        _statement(cluster, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        statement(cluster, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
 
 @pytest.fixture
@@ -93,24 +92,6 @@ def kivitendo_dir(auth_access: DatabaseAccess) -> Iterator[KivitendoDir]:
     """An installation with an empty authentication database; no service outlives the test."""
     with kivitendo_installation(auth_access) as made:
         yield made
-
-
-def create_database(cluster: EmbeddedPostgres, name: str, template: str) -> DatabaseAccess:
-    """A new database as a copy of ``template``."""
-    _statement(cluster, f"CREATE DATABASE {name} TEMPLATE {template}")
-    return cluster.access(name)
-
-
-def _statement(cluster: EmbeddedPostgres, sql: str) -> None:
-    access = cluster.access("postgres")
-    connection = psycopg2.connect(
-        host=access.host, port=access.port, dbname=access.name,
-        user=access.user, password=access.password,
-    )  # fmt: skip
-    connection.autocommit = True
-    with connection.cursor() as cursor:
-        cursor.execute(sql)
-    connection.close()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
