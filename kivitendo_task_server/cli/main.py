@@ -19,8 +19,14 @@ from kivitendo_task_server.errors import TaskServerError, UsageError
 # Each module has register(commands): it adds its sub-parsers, whose defaults carry run=function,
 # and function(arguments) returns the exit code. A module's options(parser), if it has one, adds
 # options that may stand before its commands as well.
-COMMAND_MODULES: tuple[str, ...] = ("control", "config", "schedule", "demo")
-# and function(arguments) returns the exit code.
+COMMAND_MODULES: tuple[str, ...] = (
+    "control",
+    "config",
+    "schedule",
+    "demo",
+    "install",
+    "tenant",
+)
 
 
 class Parser(argparse.ArgumentParser):

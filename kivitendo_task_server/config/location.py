@@ -17,7 +17,7 @@ from kivitendo_task_server.errors import ConfigurationError, NotInstalledError, 
 
 VARIABLE = "KIVITENDO_DIR"
 INSTALLER_FILE = Path("/etc/kivitendo-task-server.conf")
-"""Written by the installer: ``kivitendo_dir = /path``."""
+"""Written by the installer: ``kivitendo_dir = /path`` and ``run_as = user``."""
 INSTALLER_KEY = "kivitendo_dir"
 
 MARKS = (
@@ -146,13 +146,21 @@ def present(file: Path) -> bool:
     return True
 
 
+def installers_user(kivitendo_dir: Path, file: Path = INSTALLER_FILE) -> str | None:
+    """The user the installer chose for this kivitendo directory, if it was installed for it."""
+    directory = _installers_setting(file, INSTALLER_KEY)
+    if not directory or Path(directory).resolve() != kivitendo_dir.resolve():
+        return None
+    return _installers_setting(file, "run_as")
+
+
 def _named(around: Surroundings) -> Location | None:
     """The directory somebody named, if anybody did."""
     names = (
         (around.option, "--kivitendo-dir"),
         (around.environ.get(VARIABLE), f"the environment variable {VARIABLE}"),
         (
-            _installers_setting(around.installer_file),
+            _installers_setting(around.installer_file, INSTALLER_KEY),
             f"the installer's setting in {around.installer_file}",
         ),
     )
@@ -215,8 +223,8 @@ def _tidy(directory: Path) -> Path:
     return directory.resolve() if ".." in directory.parts else directory
 
 
-def _installers_setting(file: Path) -> str | None:
-    """``kivitendo_dir`` of the small ``key = value`` file, if there is one."""
+def _installers_setting(file: Path, wanted: str) -> str | None:
+    """One key of the small ``key = value`` file, if there is one."""
     try:
         content = file.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
@@ -229,6 +237,6 @@ def _installers_setting(file: Path) -> str | None:
         ) from error
     for line in content.splitlines():
         key, separator, value = line.partition("=")
-        if separator and key.strip().lower() == INSTALLER_KEY:
+        if separator and key.strip().lower() == wanted:
             return value.strip().strip("\"'") or None
     return None

@@ -12,7 +12,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from kivitendo_task_server.config.location import Location
+from kivitendo_task_server.config.location import INSTALLER_FILE, Location, installers_user
 from kivitendo_task_server.config.settings import Loaded, load
 from kivitendo_task_server.daemon import logs, piddirectory, pidfile, privileges, process
 from kivitendo_task_server.daemon.pidfile import State
@@ -73,9 +73,15 @@ def start(request: StartRequest, loaded: Loaded, pid_file: Path) -> str | None:
 
 
 def become_service_user(request: StartRequest, loaded: Loaded) -> None:
-    """Drop privileges as ``run_as`` says, and make the PID directory for that user."""
-    where = _run_as_place(loaded)
-    account = privileges.look_up(loaded.settings.task_server.run_as, where=where)
+    """Drop privileges as ``run_as`` says, and make the PID directory for that user.
+
+    Where the configuration names nobody, root becomes the user the installer chose.
+    """
+    where, run_as = _run_as_place(loaded), loaded.settings.task_server.run_as
+    if not run_as and os.geteuid() == 0:
+        run_as = installers_user(request.location.kivitendo_dir) or ""
+        where = f"{INSTALLER_FILE}: run_as"
+    account = privileges.look_up(run_as, where=where)
     owner = (account.pw_uid, account.pw_gid) if account else None
     piddirectory.ensure_directory(request.location.kivitendo_dir, owner)
     if account:

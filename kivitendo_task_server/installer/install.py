@@ -1,0 +1,214 @@
+"""Installing and uninstalling: everything is planned and checked first, then done or undone.
+
+Nothing is written before all checks have passed. Should writing fail then, what was written is
+taken back. Installing again changes only what differs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from kivitendo_task_server.errors import ConfigurationError
+from kivitendo_task_server.installer import host as hosts
+from kivitendo_task_server.installer import manifest as manifests
+from kivitendo_task_server.installer import perl_server, registration, remembered
+from kivitendo_task_server.installer.boot import CommandLine, boot_files
+from kivitendo_task_server.installer.host import Finding, Host
+from kivitendo_task_server.installer.installation import Installation, examine, find_directory
+from kivitendo_task_server.installer.registration import Commands
+from kivitendo_task_server.installer.remembered import Remembered
+from kivitendo_task_server.installer.tree import Tree
+from kivitendo_task_server.installer.wrapper import plan_wrapper
+from kivitendo_task_server.installer.writing import Plan
+
+DEFAULT_INSTANCE = "kivitendo"
+
+Report = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What ``install`` was told."""
+
+    root: Path = Path("/")
+    init: str = "auto"
+    kivitendo_dir: str | None = None
+    run_as: str | None = None
+    start: bool = True
+    dry_run: bool = False
+    called_by: str = ""
+    """The path of the command that is running."""
+    adopt: bool = False
+    """Let kivitendo's web interface control the service."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """All that was found out before anything is planned."""
+
+    host: Host
+    installation: Installation
+    program: Finding[str]
+    settings: Remembered
+
+    def lines(self) -> list[str]:
+        """Each finding with its evidence, for people."""
+        installation = self.installation
+        database = installation.database_is_local
+        found = {
+            "distribution": str(self.host.family),
+            "init system": str(self.host.init),
+            "program": str(self.program),
+            "kivitendo": str(installation.directory),
+            "runs as": str(installation.user),
+            "database": f"{'local' if database.value else 'remote'} ({database.evidence})",
+        }
+        if installation.sendmail.value:
+            found["mail"] = f"sendmail ({installation.sendmail.evidence})"
+        return [f"{name:<13} {value}" for name, value in found.items()]
+
+
+def find_out(options: Options) -> Facts:
+    """Examine the host and kivitendo. Raises TaskServerError for what is missing or not clear."""
+    tree = Tree(options.root)
+    settings = remembered.load(tree)
+    init = options.init
+    host = hosts.detect(options.root, init=init)
+    program = hosts.executable(options.root, options.called_by)
+    directory = find_directory(options.root, options.kivitendo_dir, settings.kivitendo_dir)
+    installation = examine(
+        options.root, directory, host.family.value, options.run_as, settings.run_as
+    )
+    user = installation.user
+    if user.value.uid is None and not (
+        host.init.value == "systemd" and host.program("systemd-sysusers")
+    ):
+        raise ConfigurationError(
+            f"the user {user.value} does not exist", where=user.evidence, remedy="create it first"
+        )
+    return Facts(host, installation, program, settings)
+
+
+def install(
+    options: Options,
+    commands: CommandLine,
+    report: Report,
+    *,
+    before: Callable[[Plan], None] | None = None,
+    first: Callable[[Commands], None] | None = None,
+) -> None:
+    """Write the boot files, register the service and start it. Raises TaskServerError.
+
+    For ``adopt``: ``before`` adds to the plan before our own files, ``first`` runs before the plan
+    is carried out.
+    """
+    facts = find_out(options)
+    for line in facts.lines():
+        report(line)
+    tree = Tree(options.root)
+    manifest = manifests.load(tree)
+    adopted = options.adopt or any(manifest.of_kind("wrapper"))
+    settings = _new_settings(facts)
+    plan = Plan(tree, manifest, facts.host.family.value)
+    default = facts.installation.default_instance or DEFAULT_INSTANCE
+    if before:
+        before(plan)
+    if adopted:
+        plan_wrapper(plan, tree, facts.host, facts.installation, facts.program.value, default)
+    for file in boot_files(
+        facts.host, facts.installation, facts.program.value, commands, adopted=adopted
+    ):
+        plan.boot_file(file)
+    plan.settings(settings)
+    plan.remove_stale()
+    for line in plan.lines():
+        report(line)
+    if options.dry_run:
+        report("nothing was changed (--dry-run)")
+        return
+    runner = Commands(facts.host, report)
+    if first:
+        first(runner)
+    _leave_other_init(facts, runner)
+    updated_a_file = plan.updates
+    plan.apply()
+    registration.register(runner, settings.instances, answering=default if adopted else None)
+    if options.start:
+        _start(facts, runner, restart=updated_a_file)
+
+
+def uninstall(root: Path, report: Report, *, purge: bool, dry_run: bool) -> None:
+    """Stop the service, unregister it, and remove what was written; edited files are put aside.
+
+    What ``adopt`` replaced is put back. ``purge`` removes also the generated configuration and
+    what was put aside. Raises TaskServerError.
+    """
+    tree = Tree(root)
+    manifest = manifests.load(tree)
+    if not manifest.entries:
+        report("nothing of ours is installed")
+        return
+    settings = remembered.load(tree)
+    host = hosts.detect(root, init=settings.init or "auto")
+    plan = Plan(tree, manifest, host.family.value)
+    plan.remove_all(purge=purge)
+    back = plan.put_back()
+    for line in plan.lines():
+        report(line)
+    if dry_run:
+        report("nothing was changed (--dry-run)")
+        return
+    runner = Commands(host, report)
+    registered = any(manifest.of_kind("file"))
+    if registered:
+        registration.stop(runner)
+        registration.unregister(runner)
+    plan.apply()
+    if registered:
+        registration.forget(runner)
+    for path in back:
+        if path.startswith("/etc/"):
+            perl_server.enable(runner, path)
+            report(f"{path} is back: it starts kivitendo's Perl task server at the next boot")
+
+
+def _new_settings(facts: Facts) -> Remembered:
+    default = facts.installation.default_instance or DEFAULT_INSTANCE
+    return Remembered(
+        kivitendo_dir=facts.installation.directory.value,
+        run_as=facts.installation.user.value.name,
+        init=facts.host.init.value,
+        instances=facts.settings.instances or (default,),
+    )
+
+
+def _leave_other_init(facts: Facts, runner: Commands) -> None:
+    """After a change of the init system, take the service out of the old one."""
+    old = facts.settings.init
+    if old and old != facts.host.init.value and old in hosts.INIT_SYSTEMS:
+        host = hosts.detect(facts.host.root, init=old)
+        registration.unregister(Commands(replace(host, init_runs=False), runner.report))
+
+
+def _start(facts: Facts, runner: Commands, *, restart: bool) -> None:
+    if not facts.host.init_runs:
+        runner.report("not started: this is not the running system")
+        return
+    problem = facts.installation.problem
+    if problem is not None:
+        runner.report(f"not started: {problem}")
+        runner.report("afterwards: service kivitendo-task-server start")
+        return
+    perl = perl_server.running(facts.host.root, facts.installation.directory.value)
+    if perl:
+        runner.report(
+            f"not started: kivitendo's Perl task server runs (PID {perl[0].pid});"
+            " kivitendo-task-server adopt takes over from it"
+        )
+        return
+    if restart:
+        registration.restart(runner)
+    else:
+        registration.start(runner)

@@ -1,0 +1,120 @@
+"""kivitendo's Perl task server on this host: where it runs, and what starts it at boot."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from kivitendo_task_server.daemon import control, pidfile
+from kivitendo_task_server.daemon.piddirectory import DIRECTORY
+from kivitendo_task_server.errors import ControlError, PrivilegeError
+from kivitendo_task_server.installer.host import Host
+from kivitendo_task_server.installer.registration import Commands
+from kivitendo_task_server.installer.tree import Tree
+
+SCRIPT = "scripts/task_server.pl"
+MARK = b"task_server.pl"
+"""What the boot scripts of the Perl server contain, and ours do not."""
+
+# The names of kivitendo's own boot files, old and new, and of its install command's link.
+BOOT_FILES = (
+    "/etc/init.d/kivitendo-task-server",
+    "/etc/init.d/kivitendo-server",
+    "/etc/init.d/lx-office-erp-task-server",
+    "/etc/init.d/task_server.pl",
+    "/etc/init/kivitendo-task-server.conf",
+    "/etc/systemd/system/kivitendo-task-server.service",
+    "/lib/systemd/system/kivitendo-task-server.service",
+    "/usr/lib/systemd/system/kivitendo-task-server.service",
+)
+
+
+@dataclass(frozen=True)
+class Running:
+    """A Perl task server that runs."""
+
+    pid: int
+    pid_file: Path
+
+
+def running(root: Path, directory: str) -> list[Running]:
+    """The Perl task servers of this installation that run: they hold the lock of a PID file."""
+    found = []
+    for path in sorted((root / directory.lstrip("/") / DIRECTORY).glob("*.pid")):
+        with contextlib.suppress(ControlError, PrivilegeError):
+            holder = pidfile.inspect(path)
+            if holder.state is pidfile.State.FOREIGN and holder.pid is not None:
+                found.append(Running(holder.pid, path))
+    return found
+
+
+def boot_files(tree: Tree) -> list[str]:
+    """The boot files of the Perl server below the root, real files and links to the script."""
+    found: dict[tuple[int, int], str] = {}
+    for path in BOOT_FILES:
+        status = tree.status(path)
+        if status is None:
+            continue
+        place = tree.root / path.lstrip("/")
+        if place.is_symlink():
+            theirs = place.readlink().name == Path(SCRIPT).name
+        else:
+            theirs = MARK in (tree.read(path) or b"")
+        if theirs:
+            # /lib may be a link to /usr/lib
+            found.setdefault((status.st_dev, status.st_ino), path)
+    return list(found.values())
+
+
+def disable(commands: Commands, boot_file: str) -> None:
+    """Stop what a boot file started, and take it out of the boot process."""
+    name = Path(boot_file).name
+    host = commands.host
+    if boot_file.endswith(".service"):
+        if host.init_runs:
+            commands.run("systemctl", "stop", name, may_fail=True)
+        commands.run("systemctl", "disable", name, may_fail=True)
+    elif boot_file.startswith("/etc/init/"):
+        if host.init_runs:
+            commands.run("initctl", "stop", name.removesuffix(".conf"), may_fail=True)
+    else:
+        _disable_script(commands, name)
+
+
+def enable(commands: Commands, boot_file: str) -> None:
+    """Make a boot file that was put back part of the boot process again."""
+    name = Path(boot_file).name
+    host = commands.host
+    if boot_file.endswith(".service"):
+        if host.init_runs:
+            commands.run("systemctl", "daemon-reload")
+        commands.run("systemctl", "enable", name)
+    elif boot_file.startswith("/etc/init/"):
+        return
+    elif commands.has("update-rc.d"):
+        commands.run("update-rc.d", name, "defaults")
+    elif commands.has("chkconfig"):
+        commands.run("chkconfig", "--add", name)
+    elif commands.has("insserv"):
+        commands.run("insserv", name)
+
+
+def stop(server: Running, commands: Commands) -> None:
+    """End a Perl server as its own ``stop`` does. Raises ControlError if it does not end."""
+    control.stop(server.pid_file, commands.report)
+
+
+def is_unit_in_etc(host: Host, boot_file: str) -> bool:
+    """Whether a boot file is one of the administrator's units, which may be put aside."""
+    return boot_file.startswith("/etc/")
+
+
+def _disable_script(commands: Commands, name: str) -> None:
+    """Out of the runlevels; the running server is stopped by its PID file."""
+    if commands.has("update-rc.d"):
+        commands.run("update-rc.d", "-f", name, "remove", may_fail=True)
+    elif commands.has("chkconfig"):
+        commands.run("chkconfig", "--del", name, may_fail=True)
+    elif commands.has("insserv"):
+        commands.run("insserv", "-r", name, may_fail=True)

@@ -1,0 +1,290 @@
+"""Making the service part of the boot process, with the programs the system has for it.
+
+Each command that changes something is run here and reported with its outcome; one that fails is an
+error with its output. Below another root than "/" nothing is started or stopped.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kivitendo_task_server.errors import ConfigurationError, ControlError, TaskServerError
+from kivitendo_task_server.installer.boot import (
+    INIT_SCRIPT,
+    NAME,
+    SYSUSERS,
+    TMPFILES,
+    UMBRELLA,
+    path_unit_name,
+    unit_name,
+)
+from kivitendo_task_server.installer.host import Host
+
+TIMEOUT = 300
+"""Seconds a command may take; starting waits for the database, stopping for running jobs."""
+
+# A clean environment for programs of the system; messages in English, for the reports.
+_ENVIRONMENT = {"LC_ALL": "C.UTF-8", "SYSTEMD_PAGER": "", "SYSTEMD_COLORS": "0"}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A command that was run: what it printed and how it ended."""
+
+    argv: tuple[str, ...]
+    status: int
+    output: str
+
+    def __str__(self) -> str:
+        result = "ok" if self.status == 0 else f"failed with status {self.status}"
+        return f"{shlex.join(self.argv)}: {result}"
+
+
+Report = Callable[[str], None]
+
+
+class Commands:
+    """Runs the system's programs on the host, reporting each."""
+
+    def __init__(self, host: Host, report: Report) -> None:
+        self.host = host
+        self.report = report
+
+    def has(self, name: str) -> bool:
+        """Whether the host has this program."""
+        return self.host.program(name) is not None
+
+    def run(self, *argv: str, may_fail: bool = False) -> Outcome:
+        """Run one command on the host, below another root with chroot.
+
+        Raises TaskServerError with the command's output if it fails, unless ``may_fail``.
+        """
+        outcome = self._outcome(argv)
+        self.report(str(outcome))
+        if outcome.status != 0 and not may_fail:
+            raise TaskServerError(
+                f"{shlex.join(outcome.argv)} failed with status {outcome.status}:"
+                f" {outcome.output.strip() or 'it said nothing'}",
+                remedy="repair the cause and run this command again; nothing is done twice",
+            )
+        return outcome
+
+    def _outcome(self, argv: Sequence[str]) -> Outcome:
+        full = tuple(argv)
+        if self.host.root != Path("/"):
+            if argv[0] == "systemctl" and shutil.which("systemctl"):
+                full = ("systemctl", f"--root={self.host.root}", *argv[1:])
+            else:
+                full = ("chroot", str(self.host.root), *argv)
+        path = os.environ.get("PATH", "") + ":/usr/sbin:/usr/bin:/sbin:/bin"
+        try:
+            done = subprocess.run(
+                full,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                errors="replace",
+                env={**_ENVIRONMENT, "PATH": path},
+                timeout=TIMEOUT,
+                check=False,
+            )
+        except FileNotFoundError:
+            return Outcome(full, 127, f"{full[0]} is not installed")
+        except subprocess.TimeoutExpired:
+            return Outcome(full, 124, f"not finished after {TIMEOUT} s")
+        return Outcome(full, done.returncode, done.stdout)
+
+
+def register(commands: Commands, instances: Iterable[str], answering: str | None = None) -> None:
+    """Have the service started at boot. Raises TaskServerError.
+
+    ``answering``: the instance that kivitendo's web interface may start.
+    """
+    host = commands.host
+    init = host.init.value
+    if init == "systemd":
+        _create_user_and_folders(commands)
+        if host.init_runs:
+            commands.run("systemctl", "daemon-reload")
+        units = [UMBRELLA, *map(unit_name, instances)]
+        if answering:
+            units.append(path_unit_name(answering))
+        commands.run("systemctl", "enable", *units)
+        if answering and host.init_runs:
+            commands.run("systemctl", "start", path_unit_name(answering))
+    elif init == "openrc":
+        commands.run("rc-update", "add", NAME, "default")
+    elif init == "upstart":
+        if host.init_runs:
+            commands.run("initctl", "reload-configuration")
+    else:
+        _register_sysv(commands)
+
+
+def unregister(commands: Commands) -> None:
+    """Have it no longer started at boot, while its boot files are still there."""
+    init = commands.host.init.value
+    if init == "systemd":
+        units = enabled_units(commands.host)
+        if units:
+            commands.run("systemctl", "disable", *units)
+    elif init == "openrc":
+        commands.run("rc-update", "delete", NAME, "default", may_fail=True)
+    elif init == "sysv" and not commands.has("update-rc.d"):
+        if commands.has("chkconfig"):
+            commands.run("chkconfig", "--del", NAME, may_fail=True)
+        elif commands.has("insserv"):
+            commands.run("insserv", "-r", NAME, may_fail=True)
+
+
+def stop_answering(commands: Commands) -> None:
+    """Kivitendo's web interface no longer controls the service."""
+    units = [unit for unit in enabled_units(commands.host) if unit.endswith(".path")]
+    if units:
+        now = ["--now"] if commands.host.init_runs else []
+        commands.run("systemctl", "disable", *now, *units)
+
+
+def forget(commands: Commands) -> None:
+    """Let the init system notice that the boot files are gone."""
+    host = commands.host
+    init = host.init.value
+    if init == "systemd" and host.init_runs:
+        commands.run("systemctl", "daemon-reload")
+        # a unit that failed would be listed for ever
+        commands.run("systemctl", "reset-failed", f"{NAME}*", may_fail=True)
+    elif init == "upstart" and host.init_runs:
+        commands.run("initctl", "reload-configuration")
+    elif init == "sysv" and commands.has("update-rc.d"):
+        commands.run("update-rc.d", NAME, "remove")
+
+
+def start(commands: Commands) -> None:
+    """Start all enabled instances. Raises ControlError with what the system says."""
+    _control(commands, "start")
+
+
+def restart(commands: Commands) -> None:
+    """Restart all enabled instances. Raises ControlError with what the system says."""
+    _control(commands, "restart")
+
+
+def stop(commands: Commands) -> None:
+    """Stop all instances, also those that are no longer enabled. Raises ControlError."""
+    if not commands.host.init_runs:
+        return
+    if commands.host.init.value == "systemd":
+        commands.run("systemctl", "stop", UMBRELLA, f"{NAME}@*.service", f"{NAME}@*.path")
+    else:
+        _control(commands, "stop")
+
+
+def enable_instance(commands: Commands, name: str) -> None:
+    """Have one more instance started at boot; the boot scripts of others read it themselves."""
+    if commands.host.init.value == "systemd":
+        commands.run("systemctl", "enable", unit_name(name))
+
+
+def disable_instance(commands: Commands, name: str) -> None:
+    """Have an instance no longer started at boot."""
+    if commands.host.init.value == "systemd":
+        commands.run("systemctl", "disable", unit_name(name))
+
+
+def control_instance(
+    commands: Commands, action: str, name: str, *, program: str, directory: str
+) -> None:
+    """Start, stop or restart one instance. Raises ControlError with what the system says."""
+    if not commands.host.init_runs:
+        return
+    argv = {
+        "systemd": ("systemctl", action, unit_name(name)),
+        "upstart": ("initctl", action, f"{NAME}-instance", f"CONFIG={name}"),
+        "sysv": (INIT_SCRIPT, action, name),
+        # OpenRC's scripts take no names
+        "openrc": (program, "--kivitendo-dir", directory, "-c", f"config/{name}.conf", action),
+    }[commands.host.init.value]
+    _checked(commands, argv)
+
+
+def enabled_units(host: Host) -> list[str]:
+    """Our systemd units that are enabled, as the links of ``systemctl enable`` say."""
+    wants = (host.root / "etc/systemd/system").glob(f"*.wants/{NAME}[.@]*")
+    return sorted({link.name for link in wants})
+
+
+def is_enabled(host: Host, name: str, remembered: Iterable[str]) -> bool:
+    """Whether an instance is started at boot; ``remembered`` are those the boot scripts start."""
+    if host.init.value == "systemd":
+        return unit_name(name) in enabled_units(host)
+    return name in remembered
+
+
+def _control(commands: Commands, action: str) -> None:
+    if not commands.host.init_runs:
+        return
+    if commands.host.init.value == "systemd":
+        argv: tuple[str, ...] = ("systemctl", action, UMBRELLA)
+    elif commands.host.init.value == "upstart":
+        argv = ("initctl", action, NAME)
+    elif commands.has("service"):
+        argv = ("service", NAME, action)
+    else:
+        argv = (INIT_SCRIPT, action)
+    _checked(commands, argv)
+
+
+def _checked(commands: Commands, argv: tuple[str, ...]) -> None:
+    outcome = commands.run(*argv, may_fail=True)
+    if outcome.status == 0:
+        return
+    hint = "see its log file, or run kivitendo-task-server check"
+    if commands.host.init.value == "systemd":
+        hint = f"see journalctl -u '{NAME}*'"
+    raise ControlError(
+        f"{shlex.join(argv)} failed with status {outcome.status}: {outcome.output.strip()}",
+        remedy=hint,
+    )
+
+
+def _register_sysv(commands: Commands) -> None:
+    if commands.has("update-rc.d"):
+        commands.run("update-rc.d", NAME, "defaults")
+        # newer ones call insserv, which orders the scripts by their headers
+        if commands.has("insserv") and not _has_links(commands.host):
+            commands.run("insserv", NAME)
+    elif commands.has("chkconfig"):
+        commands.run("chkconfig", "--add", NAME)
+    elif commands.has("insserv"):
+        commands.run("insserv", NAME)
+    else:
+        raise ConfigurationError(
+            "nothing here registers a boot script: no update-rc.d, chkconfig or insserv",
+            where=commands.host.root.as_posix(),
+            remedy=f"install one of them, or link {INIT_SCRIPT} into the runlevel directories",
+        )
+    if commands.has("update-rc.d") and not _has_links(commands.host):
+        raise TaskServerError(
+            "update-rc.d reported success, but no runlevel directory has a link",
+            where=f"{INIT_SCRIPT}",
+            remedy="look at /etc/rc2.d",
+        )
+
+
+def _has_links(host: Host) -> bool:
+    """Whether any runlevel directory starts the script."""
+    return any((host.root / "etc").glob(f"rc[2345].d/S[0-9][0-9]{NAME}"))
+
+
+def _create_user_and_folders(commands: Commands) -> None:
+    if commands.host.has(SYSUSERS):
+        commands.run("systemd-sysusers", SYSUSERS)
+    if commands.host.has(TMPFILES) and commands.host.init_runs:
+        commands.run("systemd-tmpfiles", "--create", TMPFILES)
