@@ -23,6 +23,7 @@ COMMAND_MODULES: tuple[str, ...] = (
     "control",
     "config",
     "schedule",
+    "preview",
     "demo",
     "install",
     "tenant",

@@ -76,6 +76,23 @@ def class_file(kivitendo_dir: Path, package_name: str) -> Path:
     )
 
 
+def check_runnable(kivitendo_dir: Path, package_name: str) -> None:
+    """Raises JobFailed if there is no Perl here, or no such class in the kivitendo directory."""
+    class_file(kivitendo_dir, package_name)
+    perl_program()
+
+
+def perl_program() -> str:
+    """The path of perl. Raises JobFailed if there is none."""
+    perl = shutil.which("perl")
+    if perl is None:
+        raise JobFailed(
+            "there is no Perl on this machine, and this is done by kivitendo's own Perl code",
+            remedy="install the package perl and what kivitendo needs besides",
+        )
+    return perl
+
+
 class PerlJob(Job):
     """Any job class of kivitendo or of the installation itself, run by kivitendo's Perl.
 
@@ -110,12 +127,7 @@ def call(
     ``time_limit`` is in seconds. Raises JobFailed with the Perl error's text, or with what ended
     the process, and what to install where something is missing.
     """
-    perl = shutil.which("perl")
-    if perl is None:
-        raise JobFailed(
-            "there is no Perl on this machine, and this is done by kivitendo's own Perl code",
-            remedy="install the package perl and what kivitendo needs besides",
-        )
+    perl = perl_program()
     whole = {
         **request,
         "directory": str(context.kivitendo_dir),

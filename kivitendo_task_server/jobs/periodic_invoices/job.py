@@ -4,25 +4,35 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from kivitendo_task_server.clock import wall_time
+from kivitendo_task_server.clock import Clock, wall_time
+from kivitendo_task_server.config.settings import PeriodicInvoicesSettings
+from kivitendo_task_server.database.connection import Connection
 from kivitendo_task_server.database.schema import installed_release
+from kivitendo_task_server.database.tenants import TenantUser
+from kivitendo_task_server.errors import JobFailed
 from kivitendo_task_server.jobs.interface import Job, JobContext, JobResult
-from kivitendo_task_server.jobs.periodic_invoices.behaviour import behaviour_of
+from kivitendo_task_server.jobs.periodic_invoices.behaviour import (
+    UnsupportedRelease,
+    behaviour_of,
+)
 from kivitendo_task_server.jobs.periodic_invoices.due import Circumstances
 from kivitendo_task_server.jobs.periodic_invoices.run import BillingRun
+from kivitendo_task_server.jobs.perl_bridge import PerlJob, check_runnable
+from kivitendo_task_server.log import fields
 
 
-def circumstances(context: JobContext) -> Circumstances:
-    """What the context says about a billing run.
+def circumstances_of(
+    connection: Connection, user: TenantUser, clock: Clock, settings: PeriodicInvoicesSettings
+) -> Circumstances:
+    """What a billing run in this database has to go by.
 
     Raises UnsupportedRelease if the database is not of a release that we bill natively.
     """
-    with context.connection:
-        release = installed_release(context.connection)
-    settings = context.settings.periodic_invoices
+    with connection:
+        release = installed_release(connection)
     return Circumstances(
-        now=wall_time(context.clock),
-        user=context.tenant.user,
+        now=wall_time(clock),
+        user=user,
         behaviour=behaviour_of(release, trust_unknown=settings.trust_unknown_release),
         settings=settings,
     )
@@ -35,10 +45,35 @@ class CreatePeriodicInvoices(Job):
     default_schedule: ClassVar[str | None] = "0 3 * * *"
     summary: ClassVar[str] = "creates, posts and delivers the recurring invoices that are due"
 
-    def run(self, context: JobContext) -> JobResult:
+    def run(self, context: JobContext) -> JobResult | str | None:
         """Post all that is due; failures of single orders make the run a failure."""
-        run = BillingRun(
-            context.connection, circumstances(context), context.log, progress=context.progress
-        )
+        try:
+            circumstances = circumstances_of(
+                context.connection,
+                context.tenant.user,
+                context.clock,
+                context.settings.periodic_invoices,
+            )
+        except UnsupportedRelease as unsupported:
+            return self._by_perl(context, unsupported)
+        run = BillingRun(context.connection, circumstances, context.log, progress=context.progress)
         outcome = run.run()
         return JobResult(outcome.text(), outcome.error())
+
+    def _by_perl(
+        self, context: JobContext, unsupported: UnsupportedRelease
+    ) -> JobResult | str | None:
+        """Leave a release that we do not know to kivitendo's own job, where that can be run."""
+        reason = str(unsupported)
+        if context.settings.runners.get(self.name) == "native":
+            raise unsupported
+        try:
+            check_runnable(context.kivitendo_dir, self.name)
+        except JobFailed as missing:
+            raise JobFailed(
+                f"{unsupported.what}; and kivitendo's own job cannot be run: {missing}",
+                where=unsupported.where,
+                remedy=unsupported.remedy,
+            ) from missing
+        context.log.info("%s: kivitendo's own job does it", reason, extra=fields("left_to_perl"))
+        return PerlJob(self.name).run(context)
