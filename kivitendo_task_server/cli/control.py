@@ -134,13 +134,13 @@ def _status(arguments: argparse.Namespace) -> int:
 
 def _check(arguments: argparse.Namespace) -> int:
     import asyncio
-    from importlib import import_module
 
     from kivitendo_task_server.daemon import control
+    from kivitendo_task_server.database.auth import read_tenants
 
     target = _target(arguments)
     loaded = _configuration(arguments, target)
-    asyncio.run(import_module("kivitendo_task_server.database.auth").read_tenants(loaded.settings))
+    asyncio.run(read_tenants(loaded.settings))
     _say("Configuration looks okay")
     control.status(target.pid_file, _say)
     return 0
@@ -179,7 +179,7 @@ def _launch(
     if not foreground:
         _say(f"Starting {NAME} server")
     try:
-        warning = start.start(
+        code, warning = start.start(
             start.StartRequest(
                 target.location,
                 loaded.settings.config_file,
@@ -193,7 +193,7 @@ def _launch(
         return _already_running(error.pid)
     if warning:
         _warn(warning)
-    return 0
+    return code
 
 
 def _already_running(pid: int | None) -> int:

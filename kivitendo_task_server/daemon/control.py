@@ -107,7 +107,7 @@ def _end(pid_file: Path, found: Found, say: Say, stop_timeout: int) -> None:
     # the Perl original knows no graceful end; INT is what it takes for one
     foreign = found.state is State.FOREIGN
     first = signal.SIGINT if foreign else signal.SIGTERM
-    patience = 15.0 if foreign else stop_timeout + PATIENCE if stop_timeout else float("inf")
+    patience = 15.0 if foreign else stop_timeout + PATIENCE
     if not _send(pid, first):
         say(f"Process {pid} no longer running")
         return

@@ -14,14 +14,17 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib import import_module
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
+from daemon import DaemonContext
+
 from kivitendo_task_server import __version__
+from kivitendo_task_server.clock import SystemClock
 from kivitendo_task_server.config.location import Location
-from kivitendo_task_server.config.settings import Loaded
+from kivitendo_task_server.config.settings import Loaded, load
 from kivitendo_task_server.daemon import logs
 from kivitendo_task_server.daemon.notify import Notifier
 from kivitendo_task_server.daemon.pidfile import AlreadyRunning, PidFile, take_process_name
@@ -29,6 +32,7 @@ from kivitendo_task_server.daemon.report import Report
 from kivitendo_task_server.daemon.reporter import Reporter
 from kivitendo_task_server.errors import ControlError, TaskServerError
 from kivitendo_task_server.log import LogTarget, fields, logger
+from kivitendo_task_server.scheduling import supervisor
 
 READY_TIMEOUT = 90
 """Seconds that ``start`` waits; more than every time-out of a database connection together."""
@@ -51,10 +55,10 @@ class Plan:
     """``--run-job``: run this job once in every tenant, then end."""
 
 
-def run(plan: Plan, announce: Announce = lambda warning: None) -> None:
-    """Be the service until it ends: lock, serve, unlock. ``announce`` is called when ready.
+def run(plan: Plan, announce: Announce = lambda warning: None) -> int:
+    """Be the service until it ends: lock, serve, unlock; the exit code.
 
-    Raises AlreadyRunning and other TaskServerErrors if it cannot start.
+    ``announce`` is called when it is ready. Raises AlreadyRunning and other TaskServerErrors if it cannot start.
     """
     take_process_name()
     with (
@@ -69,7 +73,8 @@ def run(plan: Plan, announce: Announce = lambda warning: None) -> None:
                 "running as the administrator; set run_as in [task_server] to kivitendo's user",
                 extra=fields("privileges", user="root"),
             )
-        _serve(plan, reporter)
+        return _serve(plan, reporter)
+    return 0
 
 
 def run_detached(plan: Plan) -> str | None:
@@ -93,8 +98,6 @@ def run_detached(plan: Plan) -> str | None:
 
 def _detached(plan: Plan, writing: int) -> NoReturn:
     """The rest of the service's life, in the child."""
-    from daemon import DaemonContext
-
     code = 0
     caller = _Caller(writing)
     try:
@@ -107,7 +110,7 @@ def _detached(plan: Plan, writing: int) -> NoReturn:
         ):
             logs.set_up(plan.log_target)
             _warn_of_foreign_unit()
-            run(plan, lambda warning: caller.tell(ready=True, warning=warning))
+            code = run(plan, lambda warning: caller.tell(ready=True, warning=warning))
     except AlreadyRunning as error:
         caller.tell(already_running=error.pid)
     except TaskServerError as error:
@@ -185,9 +188,38 @@ def _reporter(plan: Plan, announce: Announce) -> Iterator[Reporter]:
         reporter.remove()
 
 
-def _serve(plan: Plan, reporter: Reporter) -> None:
-    supervisor = import_module("kivitendo_task_server.scheduling.supervisor")
-    supervisor.serve(plan.loaded.settings, plan.location.kivitendo_dir, reporter)
+def _serve(plan: Plan, reporter: Reporter) -> int:
+    """Serve until told to end, or run the one job; the exit code."""
+    directory = plan.location.kivitendo_dir
+    if plan.run_job is None:
+        return supervisor.serve(
+            _Loader(plan), SystemClock(), reporter, kivitendo_dir=directory
+        )
+    reporter.ready()
+    summary = supervisor.run_job(
+        plan.run_job, plan.loaded.settings, SystemClock(), kivitendo_dir=directory
+    )
+    log.info(
+        "job %d has run in %d tenants",
+        plan.run_job,
+        summary.succeeded + summary.failed,
+        extra=fields("run_job", succeeded=summary.succeeded, failed=summary.failed),
+    )
+    return 0  # also for a failed job, which its history row and the notification tell of (c.7)
+
+
+class _Loader:
+    """Gives the configuration that was read before the start, then what the files say now."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._first: Loaded | None = plan.loaded
+        self._load = partial(
+            load, plan.config_file, kivitendo_dir=plan.location.kivitendo_dir
+        )
+
+    def __call__(self) -> Loaded:
+        loaded, self._first = self._first, None
+        return loaded or self._load()
 
 
 class _EndRequested(BaseException):

@@ -23,7 +23,7 @@ class Report:
     config_file: str
     version: str
     stop_timeout: int = 60
-    """Seconds; what ``stop`` has to be patient for, 0 is without limit."""
+    """Seconds; what ``stop`` has to be patient for."""
     text: str = "starting"
     ready: bool = False
     reloads: int = 0

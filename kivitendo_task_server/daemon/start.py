@@ -43,11 +43,11 @@ def refuse_beside_others(pid_file: Path) -> None:
         raise pidfile.foreign_refusal(path, holder)
 
 
-def start(request: StartRequest, loaded: Loaded, pid_file: Path) -> str | None:
+def start(request: StartRequest, loaded: Loaded, pid_file: Path) -> tuple[int, str | None]:
     """Become the service's user, and start it; in the foreground this returns at its end.
 
-    Returns a warning for the administrator, or None. Raises AlreadyRunning and other
-    TaskServerErrors.
+    Returns the exit code, and a warning for the administrator or None. Raises AlreadyRunning and
+    other TaskServerErrors.
     """
     become_service_user(request, loaded)
     settings = loaded.settings
@@ -61,15 +61,24 @@ def start(request: StartRequest, loaded: Loaded, pid_file: Path) -> str | None:
         logs.set_up(target)
     else:
         target, warning = logs.daemon_target(settings, root)
+    warnings = [warning, _unreadable(request.config_file)]
     plan = process.Plan(
         request.location, request.config_file, loaded, pid_file, target, request.run_job
     )
     if request.foreground:
         print("Starting up...", file=sys.stderr)
-        process.run(plan)
+        return process.run(plan), None
+    warnings.append(process.run_detached(plan))
+    return 0, "; ".join(each for each in warnings if each) or None
+
+
+def _unreadable(config_file: Path) -> str | None:
+    if os.access(config_file, os.R_OK):
         return None
-    later = process.run_detached(plan)
-    return "; ".join(each for each in (warning, later) if each) or None
+    return (
+        f"{config_file}: the user of the service cannot read it, so a reload will fail"
+        " (let that user's group read it)"
+    )
 
 
 def become_service_user(request: StartRequest, loaded: Loaded) -> None:
