@@ -192,9 +192,7 @@ def _serve(plan: Plan, reporter: Reporter) -> int:
     """Serve until told to end, or run the one job; the exit code."""
     directory = plan.location.kivitendo_dir
     if plan.run_job is None:
-        return supervisor.serve(
-            _Loader(plan), SystemClock(), reporter, kivitendo_dir=directory
-        )
+        return supervisor.serve(_Loader(plan), SystemClock(), reporter, kivitendo_dir=directory)
     reporter.ready()
     summary = supervisor.run_job(
         plan.run_job, plan.loaded.settings, SystemClock(), kivitendo_dir=directory
@@ -213,9 +211,7 @@ class _Loader:
 
     def __init__(self, plan: Plan) -> None:
         self._first: Loaded | None = plan.loaded
-        self._load = partial(
-            load, plan.config_file, kivitendo_dir=plan.location.kivitendo_dir
-        )
+        self._load = partial(load, plan.config_file, kivitendo_dir=plan.location.kivitendo_dir)
 
     def __call__(self) -> Loaded:
         loaded, self._first = self._first, None

@@ -1,0 +1,442 @@
+"""Control commands in every state: outputs and exit codes of task-server.md, c.2 and c.3.
+
+Where ours differs on purpose (reload that starts, usage errors that exit 0, and the special
+states), the test says so.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from kivitendo_fixture import CHECKOUT, KivitendoDir, alive, until
+
+P = "kivitendo-background-jobs"
+PRELOADED = (sys.executable, str(CHECKOUT / "tests/preloaded.py"))
+needs_root = pytest.mark.skipif(
+    os.geteuid() != 0, reason="NOT TESTED: acting as two different users needs root"
+)
+
+HOLDER = """
+import fcntl, os, sys, time
+file = open(sys.argv[1], "a+")
+fcntl.flock(file, fcntl.LOCK_EX)
+file.truncate(0)
+file.write(sys.argv[2].replace("PID", str(os.getpid())))
+file.flush()
+print("locked", flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.fixture
+def running(kivitendo_dir: KivitendoDir) -> KivitendoDir:
+    """State R."""
+    assert kivitendo_dir.run("start").returncode == 0
+    return kivitendo_dir
+
+
+@pytest.fixture
+def other_program() -> Iterator[subprocess.Popen[bytes]]:
+    """A living process that has nothing to do with us."""
+    with subprocess.Popen(["sleep", "600"]) as process:
+        yield process
+        process.kill()
+
+
+def holder(path: Path, content: str = "PID\n") -> subprocess.Popen[str]:
+    """Another program that holds the lock of a PID file, as kivitendo's own server does."""
+    path.parent.mkdir(exist_ok=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(path), content], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "locked\n"
+    return process
+
+
+def lines(result: subprocess.CompletedProcess[str]) -> list[str]:
+    return result.stdout.splitlines()
+
+
+# --- N: no PID file -----------------------------------------------------------------------------
+
+
+def test_not_running(kivitendo_dir: KivitendoDir) -> None:
+    status = kivitendo_dir.run("status")
+    assert (status.returncode, lines(status)[0]) == (3, f"No {P} running")
+    check = kivitendo_dir.run("check")
+    assert (check.returncode, check.stderr) == (0, "")
+    assert lines(check) == ["Configuration looks okay", f"No {P} running"]
+    stop = kivitendo_dir.run("stop")
+    assert (stop.returncode, lines(stop), stop.stderr) == (0, [f"No {P} running"], "")
+    assert not kivitendo_dir.pid_file.parent.exists(), "looking must leave no traces"
+
+
+def test_reload_of_nothing_starts_nothing(kivitendo_dir: KivitendoDir) -> None:
+    """Weakness 3: the original starts a daemon, and exits 0."""
+    reload = kivitendo_dir.run("reload")
+    assert (reload.returncode, lines(reload)) == (7, [f"No {P} running"])
+    assert kivitendo_dir.run("status").returncode == 3
+
+
+def test_start_and_stop(kivitendo_dir: KivitendoDir) -> None:
+    start = kivitendo_dir.run("start")
+    assert (start.returncode, lines(start), start.stderr) == (0, [f"Starting {P} server"], "")
+    # at once, without waiting: start returns when it runs (weakness 4)
+    pid = kivitendo_dir.pid
+    assert alive(pid)
+    assert kivitendo_dir.pid_file.read_text() == f"{pid}\n"
+    stop = kivitendo_dir.run("stop")
+    assert (stop.returncode, lines(stop)[0], stop.stderr) == (0, f"Killing {pid}", "")
+    assert not alive(pid)
+    assert list(kivitendo_dir.pid_file.parent.iterdir()) == []
+
+
+def test_restart_starts_what_was_not_running(kivitendo_dir: KivitendoDir) -> None:
+    restart = kivitendo_dir.run("restart")
+    assert restart.returncode == 0
+    assert lines(restart) == [f"No {P} running", f"Starting {P} server"]
+    assert kivitendo_dir.run("status").returncode == 0
+
+
+# --- S: a PID file that nobody holds ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("content", ["", "999999999999999999999\n", "-1\n", "0\n", "rubbish\n"])
+def test_stale(kivitendo_dir: KivitendoDir, content: str) -> None:
+    kivitendo_dir.pid_file.parent.mkdir()
+    kivitendo_dir.pid_file.write_text(content)
+    status = kivitendo_dir.run("status")
+    assert (status.returncode, lines(status)[0]) == (1, f"{P} dead")
+    stop = kivitendo_dir.run("stop")
+    assert (stop.returncode, lines(stop)) == (0, [f"No {P} running"])
+    assert not kivitendo_dir.pid_file.exists()
+
+
+def test_start_and_restart_over_a_stale_file(kivitendo_dir: KivitendoDir) -> None:
+    for command, output in (
+        ("start", [f"Starting {P} server"]),
+        ("restart", [f"No {P} running", f"Starting {P} server"]),
+    ):
+        kivitendo_dir.pid_file.parent.mkdir(exist_ok=True)
+        kivitendo_dir.pid_file.write_text("1\n")
+        result = kivitendo_dir.run(command)
+        assert (result.returncode, lines(result), result.stderr) == (0, output, "")
+        assert alive(kivitendo_dir.pid)
+        kivitendo_dir.run("stop")
+
+
+def test_the_pid_of_another_program(
+    kivitendo_dir: KivitendoDir, other_program: subprocess.Popen[bytes]
+) -> None:
+    kivitendo_dir.pid_file.parent.mkdir()
+    kivitendo_dir.pid_file.write_text(f"{other_program.pid}\n")
+    assert kivitendo_dir.run("status").returncode == 1
+    stop = kivitendo_dir.run("stop")
+    assert (stop.returncode, lines(stop)) == (0, [f"No {P} running"])
+    kivitendo_dir.pid_file.write_text(f"{other_program.pid}\n")
+    assert kivitendo_dir.run("start").returncode == 0
+    assert kivitendo_dir.pid != other_program.pid
+    assert other_program.poll() is None
+
+
+# --- R: running ---------------------------------------------------------------------------------
+
+
+def test_running(running: KivitendoDir) -> None:
+    pid = running.pid
+    status = running.run("status")
+    assert (status.returncode, lines(status)[0]) == (0, f"{P} running - pid {pid}")
+    check = running.run("check")
+    assert (check.returncode, lines(check)) == (
+        0,
+        ["Configuration looks okay", f"{P} running - pid {pid}"],
+    )
+    for words in (["start"], ["-f", "start"], ["debug"], ["start", "--run-job=1"]):
+        again = running.run(*words)
+        assert (again.returncode, lines(again)) == (
+            0,
+            [f"Kivitendo-background-jobs is already running (pid {pid})"],
+        )
+    assert running.pid == pid
+
+
+def test_restart(running: KivitendoDir) -> None:
+    old = running.pid
+    restart = running.run("restart")
+    assert restart.returncode == 0
+    assert lines(restart)[0] == f"Killing {old}"
+    assert lines(restart)[-1] == f"Starting {P} server"
+    assert not alive(old)
+    assert alive(running.pid)
+
+
+def test_restart_with_a_wrong_configuration_leaves_the_service_alone(running: KivitendoDir) -> None:
+    running.configure("task_server", max_parallel_tenants="many")
+    pid = running.pid
+    restart = running.run("restart")
+    assert (restart.returncode, restart.stdout) == (6, "")
+    assert alive(pid)
+    assert running.pid == pid
+
+
+def test_status_shows_where_and_what(running: KivitendoDir) -> None:
+    status = running.run("status")
+    assert lines(status)[1] == (
+        f"kivitendo directory: {running.path} (found by the environment variable KIVITENDO_DIR)"
+    )
+    assert any(line.startswith("state: ") for line in lines(status))
+
+
+def test_stop_and_status_need_neither_configuration_nor_database(running: KivitendoDir) -> None:
+    """Weakness 2."""
+    pid = running.pid
+    (running.path / "config/kivitendo.conf.default").unlink()
+    (running.path / "config/kivitendo.conf").write_text("no section\nand no sense")
+    status = running.run("status")
+    assert (status.returncode, lines(status)[0]) == (0, f"{P} running - pid {pid}")
+    (running.path / "config/kivitendo.conf").unlink()
+    assert running.run("status").returncode == 0
+    stop = running.run("stop")
+    assert (stop.returncode, lines(stop)[0]) == (0, f"Killing {pid}")
+    assert not alive(pid)
+
+
+def test_a_service_of_another_configuration_file_is_another_service(running: KivitendoDir) -> None:
+    running.write("config/other.conf")
+    assert running.run("-c", "config/other.conf", "status").returncode == 3
+    assert running.run("start", "-c", "config/other.conf").returncode == 0
+    other = running.path / "users/pid/config.other.conf.pid"
+    for spelling in (
+        "config/other.conf",
+        "./config//other.conf",
+        f"{running.path}/config/other.conf",
+    ):
+        status = running.run("status", "--configfile", spelling)
+        assert lines(status)[0] == f"{P} running - pid {other.read_text().strip()}"
+    assert running.run("stop", "-c", "./config/other.conf").returncode == 0
+    assert not other.exists()
+    assert running.run("status").returncode == 0
+
+
+# --- several starts, other servers, half starts -------------------------------------------------
+
+
+def test_starts_at_once(kivitendo_dir: KivitendoDir) -> None:
+    starts = [kivitendo_dir.popen("start") for _ in range(5)]
+    outputs = [start.communicate(timeout=120) for start in starts]
+    assert [start.returncode for start in starts] == [0] * 5
+    assert [error for _, error in outputs] == [""] * 5
+    already = f"Kivitendo-background-jobs is already running (pid {kivitendo_dir.pid})"
+    winners = [output for output, _ in outputs if already not in output]
+    assert winners == [f"Starting {P} server\n"]
+    assert alive(kivitendo_dir.pid)
+
+
+def test_kivitendos_own_server_is_refused_and_can_be_stopped(kivitendo_dir: KivitendoDir) -> None:
+    with holder(kivitendo_dir.pid_file) as perl:
+        start = kivitendo_dir.run("start")
+        assert (start.returncode, start.stdout) == (7, "")
+        assert f"kivitendo's own task server is running (pid {perl.pid}" in start.stderr
+        status = kivitendo_dir.run("status")
+        assert (status.returncode, lines(status)[0]) == (0, f"{P} running - pid {perl.pid}")
+        reload = kivitendo_dir.run("reload")  # would kill it (weakness 3)
+        assert reload.returncode == 7
+        assert perl.poll() is None
+        stop = kivitendo_dir.run("stop")
+        assert (stop.returncode, lines(stop)[0]) == (0, f"Killing {perl.pid}")
+        assert not kivitendo_dir.pid_file.exists()
+        perl.wait(10)
+
+
+def test_kivitendos_own_server_under_another_name_is_refused(kivitendo_dir: KivitendoDir) -> None:
+    """The original names its file after the spelling of -c (weakness 10)."""
+    with holder(kivitendo_dir.path / "users/pid/..config.kivitendo.conf.pid") as perl:
+        start = kivitendo_dir.run("start")
+        assert start.returncode == 7
+        assert f"(pid {perl.pid}" in start.stderr
+        assert "..config.kivitendo.conf.pid" in start.stderr
+        perl.kill()
+
+
+def test_restart_takes_over_from_kivitendos_own_server(kivitendo_dir: KivitendoDir) -> None:
+    with holder(kivitendo_dir.pid_file) as perl:
+        restart = kivitendo_dir.run("restart")
+        assert restart.returncode == 0
+        assert lines(restart) == [f"Killing {perl.pid}", f"Starting {P} server"]
+        assert kivitendo_dir.pid != perl.pid
+
+
+@pytest.mark.parametrize("command", ["start", "status", "check", "restart", "reload", "stop"])
+def test_locked_but_empty(kivitendo_dir: KivitendoDir, command: str) -> None:
+    """Here stop refuses as well: the original removes the locked file of a start under way."""
+    with holder(kivitendo_dir.pid_file, "") as process:
+        result = kivitendo_dir.run(command)
+        assert result.returncode == 7
+        expected = f"Pid file {kivitendo_dir.pid_file} is invalid but locked, exiting"
+        assert expected in result.stderr
+        assert kivitendo_dir.pid_file.exists()
+        process.kill()
+
+
+def test_locked_by_a_process_that_does_not_exist_here(kivitendo_dir: KivitendoDir) -> None:
+    """The original says "already running" and exits 0; nothing runs as far as we can see."""
+    with holder(kivitendo_dir.pid_file, "2147483647\n") as process:
+        status = kivitendo_dir.run("status")
+        assert (status.returncode, lines(status)[0]) == (1, f"{P} dead")
+        for command in ("start", "stop"):
+            result = kivitendo_dir.run(command)
+            assert result.returncode == 7
+            assert "process 2147483647 does not exist here" in result.stderr
+        process.kill()
+
+
+def test_a_command_that_looks_does_not_disturb_a_start(kivitendo_dir: KivitendoDir) -> None:
+    kivitendo_dir.pid_file.parent.mkdir()
+    with kivitendo_dir.pid_file.open("a+") as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        start = kivitendo_dir.popen("start")
+        assert start.stdout is not None
+        assert start.stdout.readline() == f"Starting {P} server\n"
+        fcntl.flock(looking, fcntl.LOCK_UN)
+        assert start.wait(60) == 0
+        start.communicate()
+    assert alive(kivitendo_dir.pid)
+
+
+# --- other users, missing folders ----------------------------------------------------------------
+
+
+@needs_root
+def test_another_users_service(running: KivitendoDir) -> None:
+    """Weakness 7: the original calls it dead, and stop hangs for ever."""
+    running.command = (*PRELOADED, "nobody")
+    status = running.run("status")
+    assert (status.returncode, lines(status)[0]) == (0, f"{P} running - pid {running.pid}")
+    stop = running.run("stop")
+    assert stop.returncode == 4
+    assert f"process {running.pid} belongs to the user root" in stop.stderr
+    assert running.run("reload").returncode == 4
+    assert alive(running.pid)
+
+
+@needs_root
+def test_no_permission(kivitendo_dir: KivitendoDir) -> None:
+    kivitendo_dir.command = (*PRELOADED, "nobody")
+    (kivitendo_dir.path / "config/kivitendo.conf").chmod(0o644)
+    start = kivitendo_dir.run("start")  # users belongs to root
+    assert start.returncode == 4
+    assert f"{kivitendo_dir.path}/users/pid: cannot be created: Permission denied" in start.stderr
+    kivitendo_dir.pid_file.parent.mkdir()
+    kivitendo_dir.pid_file.write_text("1\n")
+    stop = kivitendo_dir.run("stop")
+    assert stop.returncode == 4
+    assert "cannot be removed: Permission denied" in stop.stderr
+    kivitendo_dir.pid_file.chmod(0o600)
+    for command in ("status", "start", "stop"):
+        result = kivitendo_dir.run(command)
+        assert result.returncode == 4
+        assert f"{kivitendo_dir.pid_file}: cannot be opened: Permission denied" in result.stderr
+
+
+@needs_root
+def test_an_unreadable_configuration(kivitendo_dir: KivitendoDir) -> None:
+    kivitendo_dir.command = (*PRELOADED, "nobody")
+    (kivitendo_dir.path / "config/kivitendo.conf").chmod(0o600)
+    start = kivitendo_dir.run("start")
+    assert (start.returncode, start.stdout) == (6, "")
+    assert f"{kivitendo_dir.path}/config/kivitendo.conf: " in start.stderr
+    assert "permission denied" in start.stderr
+    assert len(start.stderr.splitlines()) == 1
+
+
+def test_the_pid_folder_is_made_when_it_is_missing(kivitendo_dir: KivitendoDir) -> None:
+    assert not kivitendo_dir.pid_file.parent.exists()
+    assert kivitendo_dir.run("start").returncode == 0
+    assert kivitendo_dir.pid_file.parent.stat().st_mode & 0o777 == 0o755
+    kivitendo_dir.run("stop")
+    (kivitendo_dir.path / "users/pid").rmdir()
+    (kivitendo_dir.path / "users/kivitendo-debug.log").unlink()
+    (kivitendo_dir.path / "users").rmdir()
+    start = kivitendo_dir.run("start")
+    assert start.returncode == 7
+    assert f"{kivitendo_dir.path}/users: the folder for the PID file cannot be made" in start.stderr
+
+
+def test_a_link_in_the_place_of_the_pid_file_is_not_followed(kivitendo_dir: KivitendoDir) -> None:
+    victim = kivitendo_dir.path / "victim"
+    victim.write_text("precious\n")
+    kivitendo_dir.pid_file.parent.mkdir()
+    kivitendo_dir.pid_file.symlink_to(victim)
+    for command in ("start", "stop", "status"):
+        result = kivitendo_dir.run(command)
+        assert result.returncode == 7
+        assert "is a symbolic link" in result.stderr
+    assert victim.read_text() == "precious\n"
+
+
+# --- usage --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "words",
+    [[], ["start", "stop"], ["--nonsense", "status"], ["nonsense"], ["--run-job=x", "start"],
+     ["--run-job=1", "check-config"], ["status", "-c"]],
+)  # fmt: skip
+def test_usage_errors_exit_2(kivitendo_dir: KivitendoDir, words: list[str]) -> None:
+    """Weakness 8: 0 in the original."""
+    result = kivitendo_dir.run(*words)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_help_and_version(kivitendo_dir: KivitendoDir) -> None:
+    for words in (["help"], ["--help"]):
+        shown = kivitendo_dir.run(*words, environ={"KIVITENDO_DIR": "/nonexistent"})
+        assert shown.returncode == 0
+        for command in (
+            "start",
+            "stop",
+            "restart",
+            "reload",
+            "status",
+            "check",
+            "debug",
+            "version",
+        ):
+            assert f"\n    {command} " in shown.stdout
+    version = kivitendo_dir.run("version", environ={"KIVITENDO_DIR": "/nonexistent"})
+    assert version.returncode == 0
+    assert "?" not in version.stdout
+    assert version.stdout.startswith(f"{P} - version ")
+
+
+def test_debug_option_names_the_pid_file(kivitendo_dir: KivitendoDir) -> None:
+    for words in (["-d", "status"], ["status", "--debug"]):
+        status = kivitendo_dir.run(*words)
+        assert lines(status)[:2] == [
+            "PIDFILE=users/pid/config.kivitendo.conf.pid",
+            f"No {P} running",
+        ]
+
+
+def test_no_kivitendo_anywhere(kivitendo_dir: KivitendoDir) -> None:
+    result = kivitendo_dir.run("status", environ={"KIVITENDO_DIR": "/nonexistent"})
+    assert result.returncode == 5
+    assert "/nonexistent" in result.stderr
+
+
+def test_a_start_that_is_killed_leaves_nothing_that_disturbs(kivitendo_dir: KivitendoDir) -> None:
+    kivitendo_dir.run("start")
+    pid = kivitendo_dir.pid
+    os.kill(pid, 9)
+    until(lambda: not alive(pid))
+    until(lambda: kivitendo_dir.run("status").returncode == 1)  # children let go of nothing
+    assert kivitendo_dir.run("start").returncode == 0
+    assert kivitendo_dir.pid != pid
