@@ -178,22 +178,16 @@ def _launch(
     start.refuse_beside_others(target.pid_file)
     if not foreground:
         _say(f"Starting {NAME} server")
+    request = start.StartRequest(
+        target.location,
+        loaded.settings.config_file,
+        foreground,
+        _option(arguments, "run_job", None),
+    )
     try:
-        code, warning = start.start(
-            start.StartRequest(
-                target.location,
-                loaded.settings.config_file,
-                foreground,
-                _option(arguments, "run_job", None),
-            ),
-            loaded,
-            target.pid_file,
-        )
+        return start.start(request, loaded, target.pid_file, _warn)
     except AlreadyRunning as error:  # another start was faster
         return _already_running(error.pid)
-    if warning:
-        _warn(warning)
-    return code
 
 
 def _already_running(pid: int | None) -> int:

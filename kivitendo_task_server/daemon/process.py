@@ -58,7 +58,8 @@ class Plan:
 def run(plan: Plan, announce: Announce = lambda warning: None) -> int:
     """Be the service until it ends: lock, serve, unlock; the exit code.
 
-    ``announce`` is called when it is ready. Raises AlreadyRunning and other TaskServerErrors if it cannot start.
+    ``announce`` is called when it is ready. Raises AlreadyRunning and other TaskServerErrors if it
+    cannot start.
     """
     take_process_name()
     with (

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from kivitendo_task_server.config.location import INSTALLER_FILE, Location, inst
 from kivitendo_task_server.config.settings import Loaded, load
 from kivitendo_task_server.daemon import logs, piddirectory, pidfile, privileges, process
 from kivitendo_task_server.daemon.pidfile import State
+
+Warn = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -43,42 +46,36 @@ def refuse_beside_others(pid_file: Path) -> None:
         raise pidfile.foreign_refusal(path, holder)
 
 
-def start(request: StartRequest, loaded: Loaded, pid_file: Path) -> tuple[int, str | None]:
-    """Become the service's user, and start it; in the foreground this returns at its end.
+def start(request: StartRequest, loaded: Loaded, pid_file: Path, warn: Warn) -> int:
+    """Become the service's user, and start it; the exit code, in the foreground after its end.
 
-    Returns the exit code, and a warning for the administrator or None. Raises AlreadyRunning and
-    other TaskServerErrors.
+    ``warn`` is given what the administrator should know of a service that runs all the same.
+    Raises AlreadyRunning and other TaskServerErrors.
     """
     become_service_user(request, loaded)
-    settings = loaded.settings
     root = request.location.kivitendo_dir
     os.chdir(root)
-    os.environ.update(settings.environment)
-    debug = settings.task_server.debug
-    warning = None
+    os.environ.update(loaded.settings.environment)
+    if not os.access(request.config_file, os.R_OK):
+        warn(
+            f"{request.config_file}: the user of the service cannot read it, so a reload will fail"
+            " (let that user's group read it)"
+        )
     if request.foreground:
-        target = logs.foreground_target(debug)
-        logs.set_up(target)
+        target, doubt = logs.foreground_target(loaded.settings.task_server.debug), None
     else:
-        target, warning = logs.daemon_target(settings, root)
-    warnings = [warning, _unreadable(request.config_file)]
+        target, doubt = logs.daemon_target(loaded.settings, root)
     plan = process.Plan(
         request.location, request.config_file, loaded, pid_file, target, request.run_job
     )
     if request.foreground:
-        print("Starting up...", file=sys.stderr)
-        return process.run(plan), None
-    warnings.append(process.run_detached(plan))
-    return 0, "; ".join(each for each in warnings if each) or None
-
-
-def _unreadable(config_file: Path) -> str | None:
-    if os.access(config_file, os.R_OK):
-        return None
-    return (
-        f"{config_file}: the user of the service cannot read it, so a reload will fail"
-        " (let that user's group read it)"
-    )
+        logs.set_up(target)
+        print("Starting up...", file=sys.stderr, flush=True)
+        return process.run(plan)
+    for text in (doubt, process.run_detached(plan)):
+        if text:
+            warn(text)
+    return 0
 
 
 def become_service_user(request: StartRequest, loaded: Loaded) -> None:

@@ -35,10 +35,10 @@ time.sleep(600)
 
 
 @pytest.fixture
-def running(kivitendo_dir: KivitendoDir) -> KivitendoDir:
+def running(installation: KivitendoDir) -> KivitendoDir:
     """State R."""
-    assert kivitendo_dir.run("start").returncode == 0
-    return kivitendo_dir
+    assert installation.run("start").returncode == 0
+    return installation
 
 
 @pytest.fixture
@@ -67,82 +67,82 @@ def lines(result: subprocess.CompletedProcess[str]) -> list[str]:
 # --- N: no PID file -----------------------------------------------------------------------------
 
 
-def test_not_running(kivitendo_dir: KivitendoDir) -> None:
-    status = kivitendo_dir.run("status")
+def test_not_running(installation: KivitendoDir) -> None:
+    status = installation.run("status")
     assert (status.returncode, lines(status)[0]) == (3, f"No {P} running")
-    check = kivitendo_dir.run("check")
+    check = installation.run("check")
     assert (check.returncode, check.stderr) == (0, "")
     assert lines(check) == ["Configuration looks okay", f"No {P} running"]
-    stop = kivitendo_dir.run("stop")
+    stop = installation.run("stop")
     assert (stop.returncode, lines(stop), stop.stderr) == (0, [f"No {P} running"], "")
-    assert not kivitendo_dir.pid_file.parent.exists(), "looking must leave no traces"
+    assert not installation.pid_file.parent.exists(), "looking must leave no traces"
 
 
-def test_reload_of_nothing_starts_nothing(kivitendo_dir: KivitendoDir) -> None:
+def test_reload_of_nothing_starts_nothing(installation: KivitendoDir) -> None:
     """Weakness 3: the original starts a daemon, and exits 0."""
-    reload = kivitendo_dir.run("reload")
+    reload = installation.run("reload")
     assert (reload.returncode, lines(reload)) == (7, [f"No {P} running"])
-    assert kivitendo_dir.run("status").returncode == 3
+    assert installation.run("status").returncode == 3
 
 
-def test_start_and_stop(kivitendo_dir: KivitendoDir) -> None:
-    start = kivitendo_dir.run("start")
+def test_start_and_stop(installation: KivitendoDir) -> None:
+    start = installation.run("start")
     assert (start.returncode, lines(start), start.stderr) == (0, [f"Starting {P} server"], "")
     # at once, without waiting: start returns when it runs (weakness 4)
-    pid = kivitendo_dir.pid
+    pid = installation.pid
     assert alive(pid)
-    assert kivitendo_dir.pid_file.read_text() == f"{pid}\n"
-    stop = kivitendo_dir.run("stop")
+    assert installation.pid_file.read_text() == f"{pid}\n"
+    stop = installation.run("stop")
     assert (stop.returncode, lines(stop)[0], stop.stderr) == (0, f"Killing {pid}", "")
     assert not alive(pid)
-    assert list(kivitendo_dir.pid_file.parent.iterdir()) == []
+    assert list(installation.pid_file.parent.iterdir()) == []
 
 
-def test_restart_starts_what_was_not_running(kivitendo_dir: KivitendoDir) -> None:
-    restart = kivitendo_dir.run("restart")
+def test_restart_starts_what_was_not_running(installation: KivitendoDir) -> None:
+    restart = installation.run("restart")
     assert restart.returncode == 0
     assert lines(restart) == [f"No {P} running", f"Starting {P} server"]
-    assert kivitendo_dir.run("status").returncode == 0
+    assert installation.run("status").returncode == 0
 
 
 # --- S: a PID file that nobody holds ------------------------------------------------------------
 
 
 @pytest.mark.parametrize("content", ["", "999999999999999999999\n", "-1\n", "0\n", "rubbish\n"])
-def test_stale(kivitendo_dir: KivitendoDir, content: str) -> None:
-    kivitendo_dir.pid_file.parent.mkdir()
-    kivitendo_dir.pid_file.write_text(content)
-    status = kivitendo_dir.run("status")
+def test_stale(installation: KivitendoDir, content: str) -> None:
+    installation.pid_file.parent.mkdir()
+    installation.pid_file.write_text(content)
+    status = installation.run("status")
     assert (status.returncode, lines(status)[0]) == (1, f"{P} dead")
-    stop = kivitendo_dir.run("stop")
+    stop = installation.run("stop")
     assert (stop.returncode, lines(stop)) == (0, [f"No {P} running"])
-    assert not kivitendo_dir.pid_file.exists()
+    assert not installation.pid_file.exists()
 
 
-def test_start_and_restart_over_a_stale_file(kivitendo_dir: KivitendoDir) -> None:
+def test_start_and_restart_over_a_stale_file(installation: KivitendoDir) -> None:
     for command, output in (
         ("start", [f"Starting {P} server"]),
         ("restart", [f"No {P} running", f"Starting {P} server"]),
     ):
-        kivitendo_dir.pid_file.parent.mkdir(exist_ok=True)
-        kivitendo_dir.pid_file.write_text("1\n")
-        result = kivitendo_dir.run(command)
+        installation.pid_file.parent.mkdir(exist_ok=True)
+        installation.pid_file.write_text("1\n")
+        result = installation.run(command)
         assert (result.returncode, lines(result), result.stderr) == (0, output, "")
-        assert alive(kivitendo_dir.pid)
-        kivitendo_dir.run("stop")
+        assert alive(installation.pid)
+        installation.run("stop")
 
 
 def test_the_pid_of_another_program(
-    kivitendo_dir: KivitendoDir, other_program: subprocess.Popen[bytes]
+    installation: KivitendoDir, other_program: subprocess.Popen[bytes]
 ) -> None:
-    kivitendo_dir.pid_file.parent.mkdir()
-    kivitendo_dir.pid_file.write_text(f"{other_program.pid}\n")
-    assert kivitendo_dir.run("status").returncode == 1
-    stop = kivitendo_dir.run("stop")
+    installation.pid_file.parent.mkdir()
+    installation.pid_file.write_text(f"{other_program.pid}\n")
+    assert installation.run("status").returncode == 1
+    stop = installation.run("stop")
     assert (stop.returncode, lines(stop)) == (0, [f"No {P} running"])
-    kivitendo_dir.pid_file.write_text(f"{other_program.pid}\n")
-    assert kivitendo_dir.run("start").returncode == 0
-    assert kivitendo_dir.pid != other_program.pid
+    installation.pid_file.write_text(f"{other_program.pid}\n")
+    assert installation.run("start").returncode == 0
+    assert installation.pid != other_program.pid
     assert other_program.poll() is None
 
 
@@ -228,86 +228,86 @@ def test_a_service_of_another_configuration_file_is_another_service(running: Kiv
 # --- several starts, other servers, half starts -------------------------------------------------
 
 
-def test_starts_at_once(kivitendo_dir: KivitendoDir) -> None:
-    starts = [kivitendo_dir.popen("start") for _ in range(5)]
+def test_starts_at_once(installation: KivitendoDir) -> None:
+    starts = [installation.popen("start") for _ in range(5)]
     outputs = [start.communicate(timeout=120) for start in starts]
     assert [start.returncode for start in starts] == [0] * 5
     assert [error for _, error in outputs] == [""] * 5
-    already = f"Kivitendo-background-jobs is already running (pid {kivitendo_dir.pid})"
+    already = f"Kivitendo-background-jobs is already running (pid {installation.pid})"
     winners = [output for output, _ in outputs if already not in output]
     assert winners == [f"Starting {P} server\n"]
-    assert alive(kivitendo_dir.pid)
+    assert alive(installation.pid)
 
 
-def test_kivitendos_own_server_is_refused_and_can_be_stopped(kivitendo_dir: KivitendoDir) -> None:
-    with holder(kivitendo_dir.pid_file) as perl:
-        start = kivitendo_dir.run("start")
+def test_kivitendos_own_server_is_refused_and_can_be_stopped(installation: KivitendoDir) -> None:
+    with holder(installation.pid_file) as perl:
+        start = installation.run("start")
         assert (start.returncode, start.stdout) == (7, "")
         assert f"kivitendo's own task server is running (pid {perl.pid}" in start.stderr
-        status = kivitendo_dir.run("status")
+        status = installation.run("status")
         assert (status.returncode, lines(status)[0]) == (0, f"{P} running - pid {perl.pid}")
-        reload = kivitendo_dir.run("reload")  # would kill it (weakness 3)
+        reload = installation.run("reload")  # would kill it (weakness 3)
         assert reload.returncode == 7
         assert perl.poll() is None
-        stop = kivitendo_dir.run("stop")
+        stop = installation.run("stop")
         assert (stop.returncode, lines(stop)[0]) == (0, f"Killing {perl.pid}")
-        assert not kivitendo_dir.pid_file.exists()
+        assert not installation.pid_file.exists()
         perl.wait(10)
 
 
-def test_kivitendos_own_server_under_another_name_is_refused(kivitendo_dir: KivitendoDir) -> None:
+def test_kivitendos_own_server_under_another_name_is_refused(installation: KivitendoDir) -> None:
     """The original names its file after the spelling of -c (weakness 10)."""
-    with holder(kivitendo_dir.path / "users/pid/..config.kivitendo.conf.pid") as perl:
-        start = kivitendo_dir.run("start")
+    with holder(installation.path / "users/pid/..config.kivitendo.conf.pid") as perl:
+        start = installation.run("start")
         assert start.returncode == 7
         assert f"(pid {perl.pid}" in start.stderr
         assert "..config.kivitendo.conf.pid" in start.stderr
         perl.kill()
 
 
-def test_restart_takes_over_from_kivitendos_own_server(kivitendo_dir: KivitendoDir) -> None:
-    with holder(kivitendo_dir.pid_file) as perl:
-        restart = kivitendo_dir.run("restart")
+def test_restart_takes_over_from_kivitendos_own_server(installation: KivitendoDir) -> None:
+    with holder(installation.pid_file) as perl:
+        restart = installation.run("restart")
         assert restart.returncode == 0
         assert lines(restart) == [f"Killing {perl.pid}", f"Starting {P} server"]
-        assert kivitendo_dir.pid != perl.pid
+        assert installation.pid != perl.pid
 
 
 @pytest.mark.parametrize("command", ["start", "status", "check", "restart", "reload", "stop"])
-def test_locked_but_empty(kivitendo_dir: KivitendoDir, command: str) -> None:
+def test_locked_but_empty(installation: KivitendoDir, command: str) -> None:
     """Here stop refuses as well: the original removes the locked file of a start under way."""
-    with holder(kivitendo_dir.pid_file, "") as process:
-        result = kivitendo_dir.run(command)
+    with holder(installation.pid_file, "") as process:
+        result = installation.run(command)
         assert result.returncode == 7
-        expected = f"Pid file {kivitendo_dir.pid_file} is invalid but locked, exiting"
+        expected = f"Pid file {installation.pid_file} is invalid but locked, exiting"
         assert expected in result.stderr
-        assert kivitendo_dir.pid_file.exists()
+        assert installation.pid_file.exists()
         process.kill()
 
 
-def test_locked_by_a_process_that_does_not_exist_here(kivitendo_dir: KivitendoDir) -> None:
+def test_locked_by_a_process_that_does_not_exist_here(installation: KivitendoDir) -> None:
     """The original says "already running" and exits 0; nothing runs as far as we can see."""
-    with holder(kivitendo_dir.pid_file, "2147483647\n") as process:
-        status = kivitendo_dir.run("status")
+    with holder(installation.pid_file, "2147483647\n") as process:
+        status = installation.run("status")
         assert (status.returncode, lines(status)[0]) == (1, f"{P} dead")
         for command in ("start", "stop"):
-            result = kivitendo_dir.run(command)
+            result = installation.run(command)
             assert result.returncode == 7
             assert "process 2147483647 does not exist here" in result.stderr
         process.kill()
 
 
-def test_a_command_that_looks_does_not_disturb_a_start(kivitendo_dir: KivitendoDir) -> None:
-    kivitendo_dir.pid_file.parent.mkdir()
-    with kivitendo_dir.pid_file.open("a+") as looking:
+def test_a_command_that_looks_does_not_disturb_a_start(installation: KivitendoDir) -> None:
+    installation.pid_file.parent.mkdir()
+    with installation.pid_file.open("a+") as looking:
         fcntl.flock(looking, fcntl.LOCK_SH)
-        start = kivitendo_dir.popen("start")
+        start = installation.popen("start")
         assert start.stdout is not None
         assert start.stdout.readline() == f"Starting {P} server\n"
         fcntl.flock(looking, fcntl.LOCK_UN)
         assert start.wait(60) == 0
         start.communicate()
-    assert alive(kivitendo_dir.pid)
+    assert alive(installation.pid)
 
 
 # --- other users, missing folders ----------------------------------------------------------------
@@ -327,55 +327,55 @@ def test_another_users_service(running: KivitendoDir) -> None:
 
 
 @needs_root
-def test_no_permission(kivitendo_dir: KivitendoDir) -> None:
-    kivitendo_dir.command = (*PRELOADED, "nobody")
-    (kivitendo_dir.path / "config/kivitendo.conf").chmod(0o644)
-    start = kivitendo_dir.run("start")  # users belongs to root
+def test_no_permission(installation: KivitendoDir) -> None:
+    installation.command = (*PRELOADED, "nobody")
+    (installation.path / "config/kivitendo.conf").chmod(0o644)
+    start = installation.run("start")  # users belongs to root
     assert start.returncode == 4
-    assert f"{kivitendo_dir.path}/users/pid: cannot be created: Permission denied" in start.stderr
-    kivitendo_dir.pid_file.parent.mkdir()
-    kivitendo_dir.pid_file.write_text("1\n")
-    stop = kivitendo_dir.run("stop")
+    assert f"{installation.path}/users/pid: cannot be created: Permission denied" in start.stderr
+    installation.pid_file.parent.mkdir()
+    installation.pid_file.write_text("1\n")
+    stop = installation.run("stop")
     assert stop.returncode == 4
     assert "cannot be removed: Permission denied" in stop.stderr
-    kivitendo_dir.pid_file.chmod(0o600)
+    installation.pid_file.chmod(0o600)
     for command in ("status", "start", "stop"):
-        result = kivitendo_dir.run(command)
+        result = installation.run(command)
         assert result.returncode == 4
-        assert f"{kivitendo_dir.pid_file}: cannot be opened: Permission denied" in result.stderr
+        assert f"{installation.pid_file}: cannot be opened: Permission denied" in result.stderr
 
 
 @needs_root
-def test_an_unreadable_configuration(kivitendo_dir: KivitendoDir) -> None:
-    kivitendo_dir.command = (*PRELOADED, "nobody")
-    (kivitendo_dir.path / "config/kivitendo.conf").chmod(0o600)
-    start = kivitendo_dir.run("start")
+def test_an_unreadable_configuration(installation: KivitendoDir) -> None:
+    installation.command = (*PRELOADED, "nobody")
+    (installation.path / "config/kivitendo.conf").chmod(0o600)
+    start = installation.run("start")
     assert (start.returncode, start.stdout) == (6, "")
-    assert f"{kivitendo_dir.path}/config/kivitendo.conf: " in start.stderr
+    assert f"{installation.path}/config/kivitendo.conf: " in start.stderr
     assert "permission denied" in start.stderr
     assert len(start.stderr.splitlines()) == 1
 
 
-def test_the_pid_folder_is_made_when_it_is_missing(kivitendo_dir: KivitendoDir) -> None:
-    assert not kivitendo_dir.pid_file.parent.exists()
-    assert kivitendo_dir.run("start").returncode == 0
-    assert kivitendo_dir.pid_file.parent.stat().st_mode & 0o777 == 0o755
-    kivitendo_dir.run("stop")
-    (kivitendo_dir.path / "users/pid").rmdir()
-    (kivitendo_dir.path / "users/kivitendo-debug.log").unlink()
-    (kivitendo_dir.path / "users").rmdir()
-    start = kivitendo_dir.run("start")
+def test_the_pid_folder_is_made_when_it_is_missing(installation: KivitendoDir) -> None:
+    assert not installation.pid_file.parent.exists()
+    assert installation.run("start").returncode == 0
+    assert installation.pid_file.parent.stat().st_mode & 0o777 == 0o755
+    installation.run("stop")
+    (installation.path / "users/pid").rmdir()
+    (installation.path / "users/kivitendo-debug.log").unlink()
+    (installation.path / "users").rmdir()
+    start = installation.run("start")
     assert start.returncode == 7
-    assert f"{kivitendo_dir.path}/users: the folder for the PID file cannot be made" in start.stderr
+    assert f"{installation.path}/users: the folder for the PID file cannot be made" in start.stderr
 
 
-def test_a_link_in_the_place_of_the_pid_file_is_not_followed(kivitendo_dir: KivitendoDir) -> None:
-    victim = kivitendo_dir.path / "victim"
+def test_a_link_in_the_place_of_the_pid_file_is_not_followed(installation: KivitendoDir) -> None:
+    victim = installation.path / "victim"
     victim.write_text("precious\n")
-    kivitendo_dir.pid_file.parent.mkdir()
-    kivitendo_dir.pid_file.symlink_to(victim)
+    installation.pid_file.parent.mkdir()
+    installation.pid_file.symlink_to(victim)
     for command in ("start", "stop", "status"):
-        result = kivitendo_dir.run(command)
+        result = installation.run(command)
         assert result.returncode == 7
         assert "is a symbolic link" in result.stderr
     assert victim.read_text() == "precious\n"
@@ -389,16 +389,16 @@ def test_a_link_in_the_place_of_the_pid_file_is_not_followed(kivitendo_dir: Kivi
     [[], ["start", "stop"], ["--nonsense", "status"], ["nonsense"], ["--run-job=x", "start"],
      ["--run-job=1", "check-config"], ["status", "-c"]],
 )  # fmt: skip
-def test_usage_errors_exit_2(kivitendo_dir: KivitendoDir, words: list[str]) -> None:
+def test_usage_errors_exit_2(installation: KivitendoDir, words: list[str]) -> None:
     """Weakness 8: 0 in the original."""
-    result = kivitendo_dir.run(*words)
+    result = installation.run(*words)
     assert (result.returncode, result.stdout) == (2, "")
     assert len(result.stderr.splitlines()) == 1
 
 
-def test_help_and_version(kivitendo_dir: KivitendoDir) -> None:
+def test_help_and_version(installation: KivitendoDir) -> None:
     for words in (["help"], ["--help"]):
-        shown = kivitendo_dir.run(*words, environ={"KIVITENDO_DIR": "/nonexistent"})
+        shown = installation.run(*words, environ={"KIVITENDO_DIR": "/nonexistent"})
         assert shown.returncode == 0
         for command in (
             "start",
@@ -411,32 +411,32 @@ def test_help_and_version(kivitendo_dir: KivitendoDir) -> None:
             "version",
         ):
             assert f"\n    {command} " in shown.stdout
-    version = kivitendo_dir.run("version", environ={"KIVITENDO_DIR": "/nonexistent"})
+    version = installation.run("version", environ={"KIVITENDO_DIR": "/nonexistent"})
     assert version.returncode == 0
     assert "?" not in version.stdout
     assert version.stdout.startswith(f"{P} - version ")
 
 
-def test_debug_option_names_the_pid_file(kivitendo_dir: KivitendoDir) -> None:
+def test_debug_option_names_the_pid_file(installation: KivitendoDir) -> None:
     for words in (["-d", "status"], ["status", "--debug"]):
-        status = kivitendo_dir.run(*words)
+        status = installation.run(*words)
         assert lines(status)[:2] == [
             "PIDFILE=users/pid/config.kivitendo.conf.pid",
             f"No {P} running",
         ]
 
 
-def test_no_kivitendo_anywhere(kivitendo_dir: KivitendoDir) -> None:
-    result = kivitendo_dir.run("status", environ={"KIVITENDO_DIR": "/nonexistent"})
+def test_no_kivitendo_anywhere(installation: KivitendoDir) -> None:
+    result = installation.run("status", environ={"KIVITENDO_DIR": "/nonexistent"})
     assert result.returncode == 5
     assert "/nonexistent" in result.stderr
 
 
-def test_a_start_that_is_killed_leaves_nothing_that_disturbs(kivitendo_dir: KivitendoDir) -> None:
-    kivitendo_dir.run("start")
-    pid = kivitendo_dir.pid
+def test_a_start_that_is_killed_leaves_nothing_that_disturbs(installation: KivitendoDir) -> None:
+    installation.run("start")
+    pid = installation.pid
     os.kill(pid, 9)
     until(lambda: not alive(pid))
-    until(lambda: kivitendo_dir.run("status").returncode == 1)  # children let go of nothing
-    assert kivitendo_dir.run("start").returncode == 0
-    assert kivitendo_dir.pid != pid
+    until(lambda: installation.run("status").returncode == 1)  # children let go of nothing
+    assert installation.run("start").returncode == 0
+    assert installation.pid != pid

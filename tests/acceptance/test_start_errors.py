@@ -1,0 +1,107 @@
+"""Bad input at the start: one clear line on stderr with file, key and remedy; no traceback."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+
+import pytest
+from kivitendo_fixture import DEFAULTS, KivitendoDir, alive
+
+from kivitendo_task_server.config.settings import DatabaseAccess
+
+STARTS = pytest.mark.parametrize("words", [("start",), ("debug",), ("restart",)])
+
+
+def refused(result: subprocess.CompletedProcess[str], code: int, *parts: str) -> None:
+    """The command failed with that code and one line that has all the parts."""
+    assert result.returncode == code, result.stderr
+    (line,) = (each for each in result.stderr.splitlines() if each != "Starting up...")
+    for part in ("kivitendo-task-server: ", *parts):
+        assert part in line
+    assert line.endswith(")"), "the remedy is missing"
+
+
+def test_a_missing_configuration_file(installation: KivitendoDir) -> None:
+    """Weakness 9: the original silently runs with the defaults."""
+    for words in (("start", "-c", "config/typo.conf"), ("check", "-c", "config/typo.conf")):
+        refused(installation.run(*words), 6, "config/typo.conf", "does not exist", "-c")
+    (installation.path / "config/kivitendo.conf").unlink()
+    (installation.path / "config/kivitendo.conf.default").unlink()
+    refused(installation.run("start"), 6, "config/kivitendo.conf")
+    assert not installation.pid_file.exists()
+
+
+def test_a_missing_section(installation: KivitendoDir) -> None:
+    default = DEFAULTS.replace("[task_server]\nrun_as =\ndebug  = 0\n", "")
+    assert default != DEFAULTS
+    (installation.path / "config/kivitendo.conf.default").write_text(default)
+    refused(installation.run("start"), 6, "config/kivitendo.conf", "[task_server]")
+
+
+@STARTS
+def test_a_wrong_password(installation: KivitendoDir, words: tuple[str]) -> None:
+    installation.configure("authentication/database", password="wrong-secret")
+    result = installation.run(*words)
+    refused(result, 6, f"{installation.path}/config/kivitendo.conf: [authentication/database]")
+    assert "password" in result.stderr
+    assert "wrong-secret" not in result.stdout + result.stderr + installation.log
+    assert not installation.pid_file.exists()
+
+
+@STARTS
+def test_an_auth_database_without_tables(
+    installation: KivitendoDir, tenant_access: DatabaseAccess, words: tuple[str]
+) -> None:
+    installation.configure("authentication/database", db=tenant_access.name)
+    refused(
+        installation.run(*words), 6,
+        "config/kivitendo.conf: [authentication/database]", tenant_access.name, "no tables",
+    )  # fmt: skip
+    assert not installation.pid_file.exists()
+
+
+@STARTS
+def test_an_unknown_login(installation: KivitendoDir, words: tuple[str]) -> None:
+    installation.configure("task_server", login="nemo")
+    refused(installation.run(*words), 6, "config/kivitendo.conf: [task_server] login", "'nemo'")
+    assert not installation.pid_file.exists()
+
+
+def test_check_says_the_same(installation: KivitendoDir) -> None:
+    installation.configure("task_server", login="nemo")
+    result = installation.run("check")
+    refused(result, 6, "[task_server] login", "'nemo'")
+    assert result.stdout == ""
+
+
+def test_all_errors_of_the_configuration_at_once(installation: KivitendoDir) -> None:
+    installation.configure("task_server", max_parallel_tenants="many", stop_timeout="soon")
+    result = installation.run("start")
+    assert (result.returncode, result.stdout) == (6, "")
+    for key in ("max_parallel_tenants", "stop_timeout"):
+        assert key in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_doubtful_configuration_is_shown_and_works(installation: KivitendoDir) -> None:
+    installation.configure("task_server", debug="off")
+    start = installation.run("start")
+    assert start.returncode == 0
+    assert "warning: " in start.stderr
+    assert "[task_server] debug = off" in start.stderr
+    assert "[task_server] debug = off" in installation.log
+
+
+def test_an_auth_database_that_is_away_is_waited_for(installation: KivitendoDir) -> None:
+    """At boot the database may come later (weaknesses 1 and 2; scripts/boot in section h)."""
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        installation.configure("authentication/database", port=str(closed.getsockname()[1]))
+        start = installation.run("start")
+        assert start.returncode == 0
+        assert "warning: " in start.stderr
+        assert "[authentication/database]" in start.stderr
+        assert alive(installation.pid)
+        refused(installation.run("check"), 1, "[authentication/database]")
+        assert installation.run("stop").returncode == 0
