@@ -16,16 +16,16 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 
-def load_everything() -> None:
-    import kivitendo_task_server
+PACKAGES = ("cli", "config", "daemon", "database", "scheduling")
 
-    for module in pkgutil.walk_packages(
-        kivitendo_task_server.__path__, "kivitendo_task_server.", onerror=lambda name: None
-    ):
-        if not module.name.endswith("__main__"):
+
+def load_everything() -> None:
+    for package in PACKAGES:
+        parent = import_module(f"kivitendo_task_server.{package}")
+        for module in pkgutil.iter_modules(parent.__path__, f"{parent.__name__}."):
             import_module(module.name)
-    # what the standard library would load only when first needed
-    for name in ("encodings.idna", "encodings.ascii", "asyncio.unix_events", "_strptime"):
+    # what is otherwise loaded only when first needed
+    for name in ("kivitendo_task_server.jobs.registry", "encodings.ascii", "encodings.idna"):
         import_module(name)
 
 

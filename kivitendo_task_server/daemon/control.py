@@ -24,6 +24,8 @@ PATIENCE = 10.0
 """Seconds on top of the service's ``stop_timeout`` before ``stop`` sends the second signal."""
 KILL_STEPS = (15.0, 30.0)
 """Seconds to wait after the second signal, and after SIGKILL."""
+NOTICE = 1.0
+"""Seconds after which stop says that it is waiting."""
 RELOAD_TIMEOUT = 30.0
 
 _POLL = 0.05  # seconds
@@ -112,7 +114,7 @@ def _end(pid_file: Path, found: Found, say: Say, stop_timeout: int) -> None:
         say(f"Process {pid} no longer running")
         return
     say(f"Killing {pid}")
-    if _ended(pid_file, pid, 1.0):
+    if _ended(pid_file, pid, NOTICE):
         return
     say(f"Waiting for {pid} to die...")
     if not _ended(pid_file, pid, patience):

@@ -25,6 +25,8 @@ PROCESS_NAME = "kivitendo-tasks"
 server holding the same lock. The command line could not, where ours is called by kivitendo's path
 ``scripts/task_server.pl``."""
 
+_PR_SET_NAME = 15
+
 SETTLE = 1.0  # seconds in which a lock without a living PID must have become one with it
 
 
@@ -156,9 +158,13 @@ class PidFile:
 
 
 def take_process_name() -> None:
-    """Let the kernel call this process by :data:`PROCESS_NAME`."""
-    with contextlib.suppress(OSError):
-        Path("/proc/self/comm").write_text(PROCESS_NAME)
+    """Let the kernel call this process by :data:`PROCESS_NAME`.
+
+    By prctl, because /proc/self/comm belongs to root in a process that has dropped privileges.
+    """
+    import ctypes  # slow to load, and status has no use for it
+
+    ctypes.CDLL(None).prctl(_PR_SET_NAME, PROCESS_NAME.encode(), 0, 0, 0)
 
 
 def refusal(path: Path, found: Found) -> ControlError:

@@ -10,13 +10,11 @@ import contextlib
 import json
 import os
 import select
-import signal
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import NoReturn
 
 from daemon import DaemonContext
@@ -32,7 +30,7 @@ from kivitendo_task_server.daemon.report import Report
 from kivitendo_task_server.daemon.reporter import Reporter
 from kivitendo_task_server.errors import ControlError, TaskServerError
 from kivitendo_task_server.log import LogTarget, fields, logger
-from kivitendo_task_server.scheduling import supervisor
+from kivitendo_task_server.scheduling import signals, supervisor
 
 READY_TIMEOUT = 90
 """Seconds that ``start`` waits; more than every time-out of a database connection together."""
@@ -62,11 +60,10 @@ def run(plan: Plan, announce: Announce = lambda warning: None) -> int:
     cannot start.
     """
     take_process_name()
-    with (
-        _orderly_end(),
-        PidFile.acquire(plan.pid_file),
-        _reporter(plan, announce) as reporter,
-    ):
+    # until the supervisor handles them, and again when it has ended: then this process does, too,
+    # and no signal may keep it from removing its PID file (weakness 5)
+    signals.defer()
+    with PidFile.acquire(plan.pid_file), _reporter(plan, announce) as reporter:
         for warning in plan.loaded.warnings:
             log.warning(warning, extra=fields("configuration"))
         if os.geteuid() == 0:
@@ -75,7 +72,6 @@ def run(plan: Plan, announce: Announce = lambda warning: None) -> int:
                 extra=fields("privileges", user="root"),
             )
         return _serve(plan, reporter)
-    return 0
 
 
 def run_detached(plan: Plan) -> str | None:
@@ -217,43 +213,6 @@ class _Loader:
     def __call__(self) -> Loaded:
         loaded, self._first = self._first, None
         return loaded or self._load()
-
-
-class _EndRequested(BaseException):
-    """TERM or INT before the supervisor handles them itself."""
-
-
-@contextlib.contextmanager
-def _orderly_end() -> Iterator[None]:
-    """Signals from the first moment to the last: a PID file is never left behind by one.
-
-    Before the supervisor takes over, TERM and INT unwind, and a wake-up or reload is ignored: the
-    first pass is about to begin anyway, with the configuration just read. In the original they
-    kill in that moment (task-server.md, c.6). After it, while all is put away, all are ignored.
-    """
-    wanted = (signal.SIGTERM, signal.SIGINT)
-    ignored = (signal.SIGALRM, signal.SIGHUP)
-    for number in wanted:
-        signal.signal(number, _request_end)
-    for number in ignored:
-        signal.signal(number, _ignore)
-    # a caller such as a web server may have left them blocked
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, [*wanted, *ignored, signal.SIGCHLD])
-    try:
-        yield
-    except _EndRequested:
-        log.info("stopped before the start was over", extra=fields("stopped"))
-    finally:
-        for number in (*wanted, *ignored):
-            signal.signal(number, _ignore)
-
-
-def _request_end(number: int, frame: FrameType | None) -> NoReturn:
-    raise _EndRequested
-
-
-def _ignore(number: int, frame: FrameType | None) -> None:
-    """Not SIG_IGN, which children would inherit: a Perl job may rely on SIGALRM."""
 
 
 def _umask() -> int:

@@ -82,6 +82,8 @@ class _Spawner:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGALRM):
             # the supervisor decides when to end, also if the whole group gets the signal
             signal.signal(number, signal.SIG_IGN)
+        # the supervisor blocks its signals while it starts, and its caller may have blocked more
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
         woken, wake = os.pipe()
         os.set_blocking(wake, False)
         os.set_blocking(woken, False)

@@ -21,6 +21,7 @@ from kivitendo_task_server.database.tenants import Tenant
 from kivitendo_task_server.database.upgrades import UpgradeScripts
 from kivitendo_task_server.errors import DatabaseError
 from kivitendo_task_server.log import fields, logger
+from kivitendo_task_server.scheduling import signals
 from kivitendo_task_server.scheduling.batch_run import resident_bytes
 from kivitendo_task_server.scheduling.hold import InstallationHold
 from kivitendo_task_server.scheduling.hooks import NoHooks, ServiceHooks
@@ -60,9 +61,8 @@ def serve(
     """
     configuration = CurrentConfiguration(loader)
     directory = kivitendo_dir or Path.cwd()
-    spawner = fork_spawner()
 
-    async def run() -> int:
+    async def run(spawner: tuple[int, socket.socket]) -> int:
         supervisor = Supervisor(
             configuration.settings,
             clock=clock,
@@ -73,7 +73,8 @@ def serve(
         )
         return await supervisor.run()
 
-    return asyncio.run(run())
+    with signals.deferred():
+        return asyncio.run(run(fork_spawner()))
 
 
 def run_until_idle(settings: Settings, clock: Clock, *, kivitendo_dir: Path) -> Summary:
@@ -98,13 +99,13 @@ def _run_once(
     kivitendo_dir: Path,
     work: Callable[[TenantLoop], Awaitable[bool]],
 ) -> Summary:
-    spawner = fork_spawner()
 
-    async def run() -> Summary:
+    async def run(spawner: tuple[int, socket.socket]) -> Summary:
         supervisor = Supervisor(settings, clock=clock, kivitendo_dir=kivitendo_dir, spawner=spawner)
         return await supervisor.run_once(work)
 
-    return asyncio.run(run())
+    with signals.deferred():
+        return asyncio.run(run(fork_spawner()))
 
 
 class Supervisor:
@@ -176,6 +177,7 @@ class Supervisor:
             for helper in helpers:
                 helper.cancel()
             await self._end()
+            signals.defer()  # closing the loop gives them their default, deadly meaning back
         return self._exit_code
 
     async def _first_tenants(self) -> None:
@@ -254,6 +256,7 @@ class Supervisor:
         loop.add_signal_handler(signal.SIGINT, self._asked_to_stop)
         loop.add_signal_handler(signal.SIGHUP, self.reload)
         loop.add_signal_handler(signal.SIGALRM, self.wake_up)
+        signals.let_through()
 
     def wake_up(self) -> None:
         """Look for due jobs now, in all tenants."""
@@ -342,3 +345,4 @@ class Supervisor:
             return Summary(self._service.finished, self._service.failed, unreachable)
         finally:
             self._pool.end()
+            signals.defer()
