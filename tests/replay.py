@@ -9,7 +9,9 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import shlex
 import sys
+import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,15 +21,24 @@ from typing import Any
 
 import kivitendo_task_server.demo
 from kivitendo_task_server.clock import FixedClock
-from kivitendo_task_server.config.settings import DatabaseAccess, Settings
+from kivitendo_task_server.config.settings import (
+    DatabaseAccess,
+    MailDelivery,
+    PeriodicInvoicesSettings,
+    Settings,
+)
+from kivitendo_task_server.database import own_schema
 from kivitendo_task_server.database.connection import connect
 from kivitendo_task_server.database.tenants import Tenant, TenantUser
 from kivitendo_task_server.demo.postgres import EmbeddedPostgres
+from kivitendo_task_server.errors import JobFailed
 from kivitendo_task_server.jobs.interface import JobContext, JobResult, JobRow
+from kivitendo_task_server.jobs.periodic_invoices.delivery.invoice import Invoice
 from kivitendo_task_server.jobs.periodic_invoices.job import CreatePeriodicInvoices
 
 SCHEMA = Path(kivitendo_task_server.demo.__file__).parent / "tenant_schema.sql"
 GOLDEN = Path(__file__).parent / "golden"
+MAIL_PROGRAM = Path(__file__).parent / "fake-sendmail"
 sys.path.insert(0, str(GOLDEN))
 import compare  # noqa: E402  (lies beside the vectors)
 
@@ -41,8 +52,24 @@ class Database(compare.DB):  # type: ignore[misc]
             f"SELECT setval('public.\"{sequence}\"', {compare.FIRST_NEW_ID})"
             for sequence in self.seqs
         ]
+        deletions.append("DELETE FROM kivitendo_task_server.deliveries")
         switched = ["SET session_replication_role = replica", *deletions, *restarts]
         self.cu.execute("; ".join([*switched, "SET session_replication_role = origin"]))
+
+
+@dataclass(frozen=True)
+class StubbedRenderer:
+    """The PDF step of FORMAT.md's "stub_pdf": "ok" or "fail"."""
+
+    stubbed: str
+
+    def for_mail(self, invoice: Invoice) -> bytes:
+        """A file, or the failure."""
+        if self.stubbed == "fail":
+            raise JobFailed("PDF stub: failure requested")
+        return b"%PDF-1.4 stub"
+
+    for_printer = for_mail
 
 
 @dataclass(frozen=True)
@@ -64,6 +91,9 @@ class Replayer:
             f"host={access.host} port={access.port} dbname={access.name}"
             f" user={access.user} password={access.password}"
         )
+        connection = connect(access, purpose="replay")
+        own_schema.ensure(connection)
+        connection.close()
         self._database = Database(dsn)
 
     @cached_property
@@ -77,11 +107,14 @@ class Replayer:
         self._database.clear()
         self._database.load(self._base, vector)
         before = self._database.snapshot()
-        result = self._run(vector)
+        with tempfile.TemporaryDirectory(prefix="replayed-mails-") as mails:
+            result = self._run(vector, Path(mails))
+            sent = compare.read_mails(mails)
         actual = compare.effects(self._database, before, self._database.snapshot(), vector["today"])
         expected = self._at_database_date(vector)
         differences: list[str] = compare.differences(self._database, expected, actual)
         differences += self._history_differences(vector, result)
+        differences += self._mail_differences(vector.get("mails", []), sent)
         return Replayed(vector["name"], vector["about"], differences, result)
 
     def _at_database_date(self, vector: dict[str, Any]) -> dict[str, Any]:
@@ -98,7 +131,7 @@ class Replayer:
                 row["orddate"] = str(self._database.q("SELECT current_date")[0][0])
         return expected
 
-    def _run(self, vector: dict[str, Any]) -> JobResult:
+    def _run(self, vector: dict[str, Any], mails: Path) -> JobResult:
         moment = datetime.fromisoformat(f"{vector['today']}T{vector.get('now', '12:00:00')}")
         user = vector["user"]
         connection = connect(self._access, purpose="replay")
@@ -119,16 +152,46 @@ class Replayer:
                     ),
                 ),
                 connection=connection,
-                settings=Settings(self._access, Path("config/kivitendo.conf")),
+                settings=self._settings(vector, mails),
                 clock=FixedClock(moment.replace(tzinfo=UTC)),
                 log=logging.getLogger("replay"),
                 job=JobRow(1, "interval", "CreatePeriodicInvoices"),
                 options={},
                 kivitendo_dir=Path.cwd(),
             )
-            return CreatePeriodicInvoices().run(context)
+            stubbed = vector.get("stub_pdf", "ok")
+            return CreatePeriodicInvoices(lambda *_: StubbedRenderer(stubbed)).run(context)
         finally:
             connection.close()
+
+    def _settings(self, vector: dict[str, Any], mails: Path) -> Settings:
+        """The vector's section of the configuration file, and a mail program that keeps mails."""
+        section = dict(vector.get("conf", {}).get("periodic_invoices", {}))
+        if section.get("email_template") == "@own":
+            del section["email_template"]
+        section["send_for_errors_only"] = bool(int(section.get("send_for_errors_only") or 0))
+        command = f"{shlex.quote(str(MAIL_PROGRAM))} {shlex.quote(str(mails))}"
+        return Settings(
+            self._access,
+            Path("config/kivitendo.conf"),
+            mail=MailDelivery(method="sendmail", sendmail=command),
+            periodic_invoices=PeriodicInvoicesSettings(**section),
+        )
+
+    def _mail_differences(
+        self, expected: list[dict[str, Any]], actual: list[dict[str, Any]]
+    ) -> list[str]:
+        """As compare.py does with --mails: a summary's text is its own template's."""
+        if len(expected) != len(actual):
+            return [f"mails: expected {[m['to'] for m in expected]}, got {actual}"]
+        return [
+            f"mail to {wanted['to']}: {key} expected {wanted[key]!r}, got {got.get(key)!r}"
+            for wanted, got in zip(expected, actual, strict=True)
+            for key in wanted
+            if key != "kind"
+            and wanted[key] != got.get(key)
+            and not (wanted["kind"] == "summary" and key in ("body", "content_type"))
+        ]
 
     def _history_differences(self, vector: dict[str, Any], result: JobResult) -> list[str]:
         expected = "failure" if vector.get("failing_configs") else vector["history"]["status"]

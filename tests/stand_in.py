@@ -6,7 +6,7 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from kivitendo_task_server.clock import FixedClock
-from kivitendo_task_server.config.settings import DatabaseAccess, Settings, TaskServerSettings
+from kivitendo_task_server.config.settings import DatabaseAccess, Settings
 from kivitendo_task_server.database.connection import Connection, connect
 from kivitendo_task_server.database.tenants import Tenant, TenantUser
 from kivitendo_task_server.demo.postgres import EmbeddedPostgres
@@ -56,19 +56,19 @@ class Kivitendo:
             return row[0]
 
     def context(
-        self, job: int, package_name: str, data: str | None = None, **settings: Any
+        self, job: int, package_name: str, data: str | None = None, *, time_limit: int = 60
     ) -> JobContext:
-        """What a worker passes to a job; ``settings`` change section [task_server]."""
-        task_server = replace(self.settings.task_server, **settings)
+        """What a worker passes to a job."""
         return JobContext(
             tenant=self.tenant,
             connection=self.connection,
-            settings=replace(self.settings, task_server=task_server),
+            settings=self.settings,
             clock=FixedClock(datetime(2026, 3, 15, 12, tzinfo=ZoneInfo("Europe/Berlin"))),
             log=logging.getLogger("kivitendo_task_server.test"),
             job=JobRow(job, "interval", package_name, data=data),
             options={},
             kivitendo_dir=self.directory,
+            time_limit=time_limit,
         )
 
 
@@ -132,7 +132,6 @@ def kivitendo(
     settings = Settings(
         auth_database=auth_access,
         config_file=config_file,
-        task_server=TaskServerSettings(job_timeout=60),
         environment={"STAND_IN_PSQL": str(cluster.programs / "psql")},
     )
     connection = connect(tenant_access, purpose="test")

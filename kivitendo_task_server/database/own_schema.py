@@ -37,6 +37,23 @@ TABLES: dict[str, str] = {
         last_seconds             double precision,
         last_node                text
     )""",
+    # What is to happen to a posted invoice outside the database, once, and what became of it.
+    # No foreign key to ar: that would add triggers to kivitendo's table.
+    "deliveries": """(
+        id          bigserial PRIMARY KEY,
+        ar_id       integer NOT NULL,
+        config_id   integer NOT NULL,
+        kind        text NOT NULL CHECK (kind IN ('print', 'email')),
+        recipient   text NOT NULL DEFAULT '',
+        state       text NOT NULL DEFAULT 'pending' CHECK (state IN
+                        ('pending', 'sending', 'sent', 'failed', 'ambiguous', 'dropped')),
+        attempts    integer NOT NULL DEFAULT 0,
+        reason      text,
+        exact       jsonb NOT NULL DEFAULT '{}',
+        enqueued_at timestamp without time zone NOT NULL DEFAULT now(),
+        changed_at  timestamp without time zone NOT NULL DEFAULT now(),
+        UNIQUE (ar_id, kind, recipient)
+    )""",
 }
 
 

@@ -51,6 +51,9 @@ class JobContext:
     options: dict[str, Any]
     """The job's data column, parsed in kivitendo's YAML dialect (task-server.md, e.5)."""
     kivitendo_dir: Path
+    time_limit: int = 0
+    """Seconds that the run may take, 0: no limit. Whoever runs the job enforces it; a job hands it
+    on to what it starts."""
     progress: Callable[[str], None] = field(default=lambda text: None)
     """Tells the log and the service's status line how far a long job is."""
     actions_after_commit: list[Callable[[], None]] = field(default_factory=list)

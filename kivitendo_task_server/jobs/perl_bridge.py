@@ -45,6 +45,10 @@ _MISSING_FILE = re.compile(r"Can't locate (\S+)\.pm in @INC")
 _OWN_VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID")
 
 
+class BridgeUnusable(JobFailed):
+    """Nothing can be run: Perl, one of its modules or a part of kivitendo is missing."""
+
+
 @dataclass(frozen=True)
 class Report:
     """What the driver said."""
@@ -83,10 +87,10 @@ def check_runnable(kivitendo_dir: Path, package_name: str) -> None:
 
 
 def perl_program() -> str:
-    """The path of perl. Raises JobFailed if there is none."""
+    """The path of perl. Raises BridgeUnusable if there is none."""
     perl = shutil.which("perl")
     if perl is None:
-        raise JobFailed(
+        raise BridgeUnusable(
             "there is no Perl on this machine, and this is done by kivitendo's own Perl code",
             remedy="install the package perl and what kivitendo needs besides",
         )
@@ -114,7 +118,7 @@ class PerlJob(Job):
         report = call(
             context,
             {"command": "run", "package_name": self.name, "job_id": context.job.id},
-            time_limit=context.settings.task_server.job_timeout or None,
+            time_limit=context.time_limit or None,
         )
         return JobResult(report.result)
 
@@ -196,7 +200,8 @@ def _understood(ended: Ended, limits: Limits) -> Report:
         raise JobFailed(f"the Perl driver's report cannot be read: {problem}") from problem
     if status == "success":
         return Report(_stored(result), data)
-    raise JobFailed(_stored(error) or "failed without a message", remedy=_remedy(error or ""))
+    text, remedy = _stored(error) or "failed without a message", _remedy(error or "")
+    raise JobFailed(text) if remedy is None else BridgeUnusable(text.rstrip(), remedy=remedy)
 
 
 def _stored(text: str | None) -> str | None:

@@ -104,7 +104,7 @@ def supervise(
         try:
             if limits.memory is not None:
                 with suppress(ProcessLookupError):
-                    resource.prlimit(process.pid, resource.RLIMIT_AS, (limits.memory,) * 2)
+                    _limit_memory(process.pid, limits.memory)
             with suppress(BrokenPipeError):  # it ended at once; its end tells why
                 # the limits hold before the program has anything to do
                 _write_all(request_write, request + b"\n")
@@ -114,6 +114,13 @@ def supervise(
             family.end()
             process.wait()
             os.close(report_read)
+
+
+def _limit_memory(pid: int, limit: int) -> None:
+    _, hard = resource.prlimit(pid, resource.RLIMIT_AS)
+    if hard != resource.RLIM_INFINITY:
+        limit = min(limit, hard)
+    resource.prlimit(pid, resource.RLIMIT_AS, (limit, limit))
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from email.message import EmailMessage
 
@@ -30,15 +30,18 @@ def deliver(
     sender: str,
     recipients: Sequence[str],
     timeout: float = TIMEOUT,
+    before_handover: Callable[[], None] = lambda: None,
 ) -> Outcome:
     """Make one attempt to hand ``message`` over; ``sender`` and ``recipients`` are its envelope.
 
-    Whatever the server, the network or the program does is told in the outcome, never raised.
+    ``before_handover`` is called at the last moment at which certainly nothing was delivered; if
+    it raises, nothing is. Whatever the server, the network or the program does is told in the
+    outcome, never raised.
     """
     if settings.method == "smtp":
-        return send_by_smtp(settings, message, sender, recipients, timeout)
+        return send_by_smtp(settings, message, sender, recipients, timeout, before_handover)
     if settings.method == "sendmail":
-        return send_by_sendmail(settings, message, sender, recipients, timeout)
+        return send_by_sendmail(settings, message, sender, recipients, timeout, before_handover)
     return all_refused(
         recipients, "no mails are sent: [mail_delivery] method is empty", permanent=True
     )

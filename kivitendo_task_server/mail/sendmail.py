@@ -10,14 +10,14 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shlex
 import signal
 import subprocess
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from email.message import EmailMessage
 
+from kivitendo_task_server.command_words import CommandError, split_command
 from kivitendo_task_server.config.settings import MailDelivery
 from kivitendo_task_server.mail.message import serialised
 from kivitendo_task_server.mail.outcome import Outcome, all_refused
@@ -30,16 +30,13 @@ _VARIABLE = re.compile(r"<%\s*myconfig_email\s*%>")
 _ERROR_TEXT = 2000  # characters of the program's own words that are kept
 
 
-class _BadCommandError(Exception):
-    """The configured command cannot be run as it stands."""
-
-
 def send_by_sendmail(
     settings: MailDelivery,
     message: EmailMessage,
     sender: str,
     recipients: Sequence[str],
     timeout: float,
+    before_handover: Callable[[], None] = lambda: None,
 ) -> Outcome:
     """Give the message to the program, which reads the recipients from it (``-t``).
 
@@ -47,8 +44,9 @@ def send_by_sendmail(
     """
     try:
         command = expand_command(settings.sendmail, sender)
+        before_handover()
         code, words, read_all = _run(command, serialised(message, with_bcc=True), timeout)
-    except _BadCommandError as error:
+    except CommandError as error:
         text = f"[mail_delivery] sendmail = {settings.sendmail!r}: {error}"
         return all_refused(recipients, text, permanent=False)
     except subprocess.TimeoutExpired:
@@ -75,19 +73,8 @@ def expand_command(template: str, address: str) -> list[str]:
     text = _CONDITION.sub(lambda match: match[1] if safe else "", template)
     text = _VARIABLE.sub(safe, text)
     if "<%" in text:
-        raise _BadCommandError("only myconfig_email can be used between <% and %>")
-    lexer = shlex.shlex(text, posix=True, punctuation_chars=True)
-    lexer.whitespace_split = True
-    lexer.commenters = ""
-    try:
-        words = list(lexer)
-    except ValueError as error:
-        raise _BadCommandError(str(error)) from error
-    if not words:
-        raise _BadCommandError("the command is empty")
-    if any(word and set(word) <= set("();<>|&") for word in words):
-        raise _BadCommandError("there is no shell for pipes and redirections; name a script")
-    return words
+        raise CommandError("only myconfig_email can be used between <% and %>")
+    return split_command(text)
 
 
 def _run(command: list[str], data: bytes, timeout: float) -> tuple[int, str, bool]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import smtplib
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from email.message import EmailMessage
 
 from kivitendo_task_server.config.settings import MailDelivery
@@ -31,6 +31,7 @@ def send_by_smtp(
     sender: str,
     recipients: Sequence[str],
     timeout: float,
+    before_handover: Callable[[], None] = lambda: None,
 ) -> Outcome:
     """Deliver to the server of ``settings``; ``timeout`` (seconds) is for each of its answers.
 
@@ -40,7 +41,7 @@ def send_by_smtp(
     try:
         server = _connect(settings, timeout)
         _log_in(server, settings)
-        return _transfer(server, message, sender, recipients)
+        return _transfer(server, message, sender, recipients, before_handover)
     except (OSError, smtplib.SMTPException, UnicodeError, _NotPossibleError) as error:
         return all_refused(recipients, _explain(error, settings), permanent=False)
     finally:
@@ -95,7 +96,11 @@ def _log_in(server: smtplib.SMTP, settings: MailDelivery) -> None:
 
 
 def _transfer(
-    server: smtplib.SMTP, message: EmailMessage, sender: str, recipients: Sequence[str]
+    server: smtplib.SMTP,
+    message: EmailMessage,
+    sender: str,
+    recipients: Sequence[str],
+    before_handover: Callable[[], None],
 ) -> Outcome:
     international = not all(address.isascii() for address in (sender, *recipients))
     if international and not server.has_extn("smtputf8"):
@@ -110,6 +115,7 @@ def _transfer(
     if not accepted:
         answer = "; ".join(f"{refusal.recipient}: {refusal.text}" for refusal in refused)
         return Outcome((), tuple(refused), answer)
+    before_handover()
     code, reply = server.docmd("DATA")
     if code != 354:
         return _after_data(accepted, refused, code, reply)

@@ -141,7 +141,7 @@ class Worker:
         self._reports.send(
             "started", job=row.id, package=row.package_name, time_limit=prepared.time_limit
         )
-        context = self._context(row, prepared.options)
+        context = self._context(row, prepared.options, prepared.time_limit)
         if prepared.job is None:
             assert prepared.failure is not None
             result = prepared.failure
@@ -214,7 +214,7 @@ class Worker:
             seconds=None if record.seconds is None else round(record.seconds, 3),
         )
 
-    def _context(self, row: JobRow, options: dict[str, Any]) -> JobContext:
+    def _context(self, row: JobRow, options: dict[str, Any], time_limit: int) -> JobContext:
         batch = self._batch
         return JobContext(
             tenant=batch.tenant,
@@ -225,6 +225,7 @@ class Worker:
             job=row,
             options=options,
             kivitendo_dir=batch.kivitendo_dir,
+            time_limit=time_limit,
             progress=lambda text: self._reports.send("progress", text=text[:LONGEST_TEXT]),
         )
 

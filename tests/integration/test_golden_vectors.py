@@ -10,7 +10,7 @@ from replay import GOLDEN, Replayer
 
 from kivitendo_task_server.demo.postgres import EmbeddedPostgres
 
-VECTORS = sorted((GOLDEN / "open").glob("*.json"))
+VECTORS = sorted([*(GOLDEN / "open").glob("*.json"), *(GOLDEN / "mail").glob("*.json")])
 
 
 @pytest.fixture(scope="module")

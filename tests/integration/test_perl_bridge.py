@@ -240,7 +240,7 @@ def test_a_flood_of_output_is_cut_and_never_blocks(run, caplog):
 @pytest.mark.parametrize("how", ["loop", "stubborn"])
 def test_an_endless_job_is_ended_at_its_time_limit(kivitendo, how):  # noqa: F811
     job = kivitendo.add_job("Behaviour", f"how: {how}")
-    context = kivitendo.context(job, "Behaviour", job_timeout=1)
+    context = kivitendo.context(job, "Behaviour", time_limit=1)
     with pytest.raises(JobFailed, match="time limit of 1 s"):
         PerlJob("Behaviour").run(context)
     assert perl_processes() == []
@@ -270,7 +270,7 @@ def test_the_whole_family_is_ended_at_the_time_limit(kivitendo, tmp_path):  # no
     # waits for a file that never comes, with the stand-in's psql as children
     job = kivitendo.add_job("Behaviour", f"how: progress\nfolder: {tmp_path}")
     with pytest.raises(JobFailed, match="time limit"):
-        PerlJob("Behaviour").run(kivitendo.context(job, "Behaviour", job_timeout=1))
+        PerlJob("Behaviour").run(kivitendo.context(job, "Behaviour", time_limit=1))
     assert perl_processes() == []
 
 

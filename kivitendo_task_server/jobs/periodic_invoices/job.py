@@ -6,16 +6,25 @@ from typing import ClassVar
 
 from kivitendo_task_server.clock import Clock, wall_time
 from kivitendo_task_server.config.settings import PeriodicInvoicesSettings
+from kivitendo_task_server.database import own_schema
 from kivitendo_task_server.database.connection import Connection
 from kivitendo_task_server.database.schema import installed_release
 from kivitendo_task_server.database.tenants import TenantUser
-from kivitendo_task_server.errors import JobFailed
+from kivitendo_task_server.errors import JobFailed, TaskServerError
 from kivitendo_task_server.jobs.interface import Job, JobContext, JobResult
 from kivitendo_task_server.jobs.periodic_invoices.behaviour import (
     UnsupportedRelease,
     behaviour_of,
 )
+from kivitendo_task_server.jobs.periodic_invoices.delivery import (
+    MakeRenderer,
+    PerlRenderer,
+    deliver_pending,
+    enqueue,
+    send_summary,
+)
 from kivitendo_task_server.jobs.periodic_invoices.due import Circumstances
+from kivitendo_task_server.jobs.periodic_invoices.outcome import Outcome
 from kivitendo_task_server.jobs.periodic_invoices.run import BillingRun
 from kivitendo_task_server.jobs.perl_bridge import PerlJob, check_runnable
 from kivitendo_task_server.log import fields
@@ -45,8 +54,15 @@ class CreatePeriodicInvoices(Job):
     default_schedule: ClassVar[str | None] = "0 3 * * *"
     summary: ClassVar[str] = "creates, posts and delivers the recurring invoices that are due"
 
+    def __init__(self, make_renderer: MakeRenderer = PerlRenderer) -> None:
+        """``make_renderer`` makes what turns invoices into PDF files."""
+        self._make_renderer = make_renderer
+
     def run(self, context: JobContext) -> JobResult | str | None:
-        """Post all that is due; failures of single orders make the run a failure."""
+        """Post all that is due, then deliver it and what earlier runs left.
+
+        Failures of single orders and of deliveries make the run a failure; what is posted stays.
+        """
         try:
             circumstances = circumstances_of(
                 context.connection,
@@ -56,9 +72,27 @@ class CreatePeriodicInvoices(Job):
             )
         except UnsupportedRelease as unsupported:
             return self._by_perl(context, unsupported)
-        run = BillingRun(context.connection, circumstances, context.log, progress=context.progress)
-        outcome = run.run()
-        return JobResult(outcome.text(), outcome.error())
+        own_schema.ensure(context.connection)  # deliveries are remembered there
+        run = BillingRun(
+            context.connection,
+            circumstances,
+            context.log,
+            progress=context.progress,
+            enqueue=enqueue,
+        )
+        return self._delivered(context, run.run())
+
+    def _delivered(self, context: JobContext, outcome: Outcome) -> JobResult:
+        """Deliver what was posted, and what earlier runs left; tell of all of it."""
+        report = deliver_pending(context, make_renderer=self._make_renderer)
+        try:
+            send_summary(context, outcome, report)
+        except TaskServerError as error:
+            report.problems.append(str(error))
+        language = context.tenant.user.countrycode
+        texts = [text for text in (outcome.text(), report.text()) if text]
+        errors = [text for text in (outcome.error(), *report.errors(language)) if text]
+        return JobResult("\n\n".join(texts), "\n".join(errors) or None)
 
     def _by_perl(
         self, context: JobContext, unsupported: UnsupportedRelease

@@ -170,6 +170,10 @@ class PlannedInvoice:
         return sum(posting.amount for posting in self.postings)
 
 
+EXACT = ("amount", "netamount", "marge_total", "marge_percent")
+"""Columns of ar that are computed."""
+
+
 @dataclass(frozen=True, slots=True)
 class PostedInvoice:
     """An invoice that was written; it exists once its transaction is committed."""
@@ -185,6 +189,8 @@ class PostedInvoice:
     print: bool
     send_email: bool
     warnings: tuple[str, ...]
+    exact: dict[str, str]
+    """What the database rounds, as it was computed: mail texts show it so (3.5). Only if mailed."""
 
     @classmethod
     def of(cls, planned: PlannedInvoice, ar_id: int, invnumber: str) -> PostedInvoice:
@@ -201,4 +207,5 @@ class PostedInvoice:
             print=planned.config.print,
             send_email=planned.config.send_email,
             warnings=tuple(planned.warnings),
+            exact={name: planned.ar[name] for name in EXACT} if planned.config.send_email else {},
         )
