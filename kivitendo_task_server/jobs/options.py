@@ -115,6 +115,19 @@ def text(default: str | None = None, *, name: str | None = None, required: bool 
     return field(metadata=metadata) if required else field(default=default, metadata=metadata)
 
 
+def address() -> Any:
+    """A mail address, or several; undefined and empty mean none."""
+
+    def read(value: Value) -> str | None:
+        if value in (None, ""):
+            return None
+        if isinstance(value, str) and re.search(r"\S@\S+\Z", value.strip()):
+            return value.strip()
+        raise _UnusableError("a mail address")
+
+    return field(default=None, metadata={"read": read})
+
+
 def choice(default: str, *allowed: str, zero_means_default: bool = False) -> Any:
     """One of some words; undefined and empty mean the default, so may 0."""
 

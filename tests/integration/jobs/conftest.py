@@ -6,14 +6,14 @@ database serves them all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-import psycopg2
 import pytest
 from jobs_bench import Bench
+from mail_peer import Mailbox, smtp_server
 
-from kivitendo_task_server.config.settings import DatabaseAccess, Settings
+from kivitendo_task_server.config.settings import DatabaseAccess, MailDelivery, Settings
 from kivitendo_task_server.database.connection import Connection, connect
 from kivitendo_task_server.demo.postgres import EmbeddedPostgres
 
@@ -23,15 +23,7 @@ MORE_TABLES = Path(__file__).with_name("more_tables.sql")
 @pytest.fixture(scope="session")
 def jobs_database(cluster: EmbeddedPostgres, templates: dict[str, str]) -> DatabaseAccess:
     """One tenant database with the tables of all jobs and the rows every tenant has."""
-    admin = psycopg2.connect(
-        host=cluster.access("postgres").host, port=cluster.access("postgres").port,
-        dbname="postgres", user=cluster.access("postgres").user,
-        password=cluster.access("postgres").password,
-    )  # fmt: skip
-    admin.autocommit = True
-    with admin.cursor() as cursor:
-        cursor.execute(f"CREATE DATABASE jobs_bench TEMPLATE {templates['tenant']}")
-    admin.close()
+    _create(cluster, "jobs_bench", templates["tenant"])
     access = cluster.access("jobs_bench")
     connection = connect(access, purpose="test set-up")
     with connection, connection.cursor() as cursor:
@@ -39,6 +31,14 @@ def jobs_database(cluster: EmbeddedPostgres, templates: dict[str, str]) -> Datab
         cursor.execute(BASIC_ROWS)
     connection.close()
     return access
+
+
+def _create(cluster: EmbeddedPostgres, name: str, template: str) -> None:
+    connection = connect(cluster.access("postgres"), purpose="test set-up")
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+    connection.close()
 
 
 BASIC_ROWS = """
@@ -70,12 +70,38 @@ def bench(jobs_database: DatabaseAccess, tmp_path: Path) -> Iterator[Bench]:
     connection.close()
 
 
+@pytest.fixture(scope="session")
+def auth_database(cluster: EmbeddedPostgres, templates: dict[str, str]) -> DatabaseAccess:
+    """One authentication database for all benches."""
+    _create(cluster, "jobs_auth", templates["auth"])
+    return cluster.access("jobs_auth")
+
+
 @pytest.fixture
-def auth(bench: Bench, new_database: Callable[..., DatabaseAccess]) -> Iterator[Connection]:
-    """An authentication database for the bench; commits are the test's business."""
-    access = new_database("auth")
-    bench.change_settings(auth_database=access)
-    connection = connect(access, purpose="test")
+def auth(bench: Bench, auth_database: DatabaseAccess) -> Iterator[Connection]:
+    """A connection to the bench's authentication database, empty at first; commits at once."""
+    bench.change_settings(auth_database=auth_database)
+    connection = connect(auth_database, purpose="test")
     connection.autocommit = True
+    with connection.cursor() as cursor:
+        cursor.execute('TRUNCATE auth."user", auth.clients, auth.session CASCADE')
     yield connection
     connection.close()
+
+
+@pytest.fixture(scope="session")
+def smtp_peer() -> Iterator[tuple[Mailbox, int]]:
+    """A real SMTP server for all tests, and its port."""
+    mailbox = Mailbox()
+    with smtp_server(mailbox) as port:
+        yield mailbox, port
+
+
+@pytest.fixture
+def mailbox(bench: Bench, smtp_peer: tuple[Mailbox, int]) -> Mailbox:
+    """The mails that arrive in this test; the bench sends them there."""
+    mailbox, port = smtp_peer
+    mailbox.envelopes.clear()
+    mailbox.tls.clear()
+    bench.change_settings(mail=MailDelivery(host="127.0.0.1", port=port))
+    return mailbox

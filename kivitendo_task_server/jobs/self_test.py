@@ -1,0 +1,223 @@
+"""SelfTest: checks the tenant's books and reports by mail (jobs.md, 1.17)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+
+import psycopg2
+import psycopg2.extensions
+from psycopg2 import sql
+
+from kivitendo_task_server.clock import today
+from kivitendo_task_server.config.parsers import switch as config_switch
+from kivitendo_task_server.database.connection import one_line
+from kivitendo_task_server.jobs.interface import Job, JobContext, JobResult
+from kivitendo_task_server.jobs.job_mail import address_of, send_mail
+from kivitendo_task_server.jobs.options import address, read_options, texts
+from kivitendo_task_server.jobs.self_test_transactions import (
+    ASSERTIONS,
+    BALANCES,
+    BALANCES_BEFORE,
+    Assertion,
+    period,
+)
+from kivitendo_task_server.log import fields
+from kivitendo_task_server.mail import Mail
+
+MOST_REMARKS = 20  # for one assertion
+
+
+@dataclass(frozen=True)
+class Options:
+    """``modules`` replaces the configured ones, ``mail_to`` the configured user's address."""
+
+    modules: tuple[str, ...] = texts()
+    mail_to: str | None = address()
+    email: str | None = address()
+
+
+@dataclass(frozen=True)
+class _Configuration:
+    """Section ``[self_test]``."""
+
+    modules: tuple[str, ...]
+    send_email_on_success: bool
+    log_to_file: bool
+    send_email_to: str
+    email_from: str
+    email_subject: str
+
+    @classmethod
+    def of(cls, context: JobContext) -> _Configuration:
+        section = context.settings.sections.get("self_test", {})
+
+        def on(key: str) -> bool:
+            return config_switch(section.get(key, ""), lambda text: None)
+
+        return cls(
+            modules=tuple(section.get("modules", "Transactions").split()),
+            send_email_on_success=on("send_email_on_success"),
+            log_to_file=on("log_to_file"),
+            send_email_to=section.get("send_email_to", "").strip(),
+            email_from=section.get("email_from") or "kivitendo Daemon <root@localhost>",
+            email_subject=section.get("email_subject") or "kivitendo self test report",
+        )
+
+
+@dataclass(frozen=True)
+class _Report:
+    """What a module came to, in the Test Anything Protocol."""
+
+    name: str
+    lines: tuple[str, ...]
+
+    @property
+    def passed(self) -> int:
+        return sum(line.startswith("ok ") for line in self.lines)
+
+    @property
+    def failed(self) -> int:
+        return sum(line.startswith("not ok ") for line in self.lines)
+
+
+class SelfTest(Job):
+    """Runs the modules and mails their reports.
+
+    Unlike kivitendo, whose mails and log always say FAIL, it tells the true state.
+    """
+
+    name = "SelfTest"
+    default_schedule = "20 2 * * *"
+    standard = True
+    summary = "checks the books of the year and reports by mail"
+    Options = Options
+
+    def run(self, context: JobContext) -> JobResult:
+        """``1``, whether or not assertions failed; a failure if a module or the mail did."""
+        options = read_options(Options, context.options)
+        configuration = _Configuration.of(context)
+        reports, errors = [], []
+        for name in options.modules or configuration.modules:
+            if name == "Transactions":
+                try:
+                    reports.append(_transactions(context))
+                except psycopg2.Error as error:
+                    errors.append(f"{name}: {one_line(error)}")
+            else:
+                errors.append(
+                    f"{name}: there is no such module here; for one of kivitendo's own set"
+                    " SelfTest = perl in [task_server/runners]"
+                )
+        if configuration.log_to_file:
+            _log(context, reports)
+        failed = bool(errors) or any(report.failed for report in reports)
+        if reports and (failed or configuration.send_email_on_success):
+            errors += _send(context, configuration, options, reports, errors)
+        if errors:
+            return JobResult(None, "Unsuccessfully executed:" + "".join(f"\n{e}" for e in errors))
+        return JobResult("1")
+
+
+def _transactions(context: JobContext) -> _Report:
+    """The assertions of the module Transactions, one after the other.
+
+    Raises psycopg2.Error, for instance if a table is missing; the transaction stays usable.
+    """
+    lines = [f"1..{len(ASSERTIONS)}"]
+    year = period(today(context.clock))
+    with context.connection.cursor() as cursor:
+        cursor.execute("SAVEPOINT self_test")
+        try:
+            for number, assertion in enumerate(ASSERTIONS, 1):
+                context.progress(f"assertion {number} of {len(ASSERTIONS)}")
+                if number == BALANCES_BEFORE:
+                    cursor.execute(BALANCES, year)
+                    lines += [f"# {row[0]}" for row in cursor.fetchall()]
+                lines += _verdict(cursor, number, assertion, year)
+        except psycopg2.Error:
+            cursor.execute("ROLLBACK TO self_test")
+            raise
+    return _Report("Transactions", tuple(lines))
+
+
+def _verdict(
+    cursor: psycopg2.extensions.cursor, number: int, assertion: Assertion, year: Mapping[str, date]
+) -> list[str]:
+    """The line of one assertion, and its first violations."""
+    cursor.execute(
+        sql.SQL(
+            "SELECT remark, count(*) OVER () FROM ({}) AS found (remark) LIMIT %(most)s"
+        ).format(sql.SQL(assertion.violations)),
+        {**year, "most": MOST_REMARKS},
+    )
+    found = cursor.fetchall()
+    if not found:
+        return [f"ok {number} - {assertion.title}"]
+    lines = [f"not ok {number} - {assertion.title}", *(f"#   {remark}" for remark, _ in found)]
+    if found[0][1] > len(found):
+        lines.append(f"#   … {found[0][1]}")
+    return lines
+
+
+def _log(context: JobContext, reports: list[_Report]) -> None:
+    passed, failed = sum(r.passed for r in reports), sum(r.failed for r in reports)
+    context.log.info(
+        "[SL::BackgroundJob::SelfTest] SelfTest status: %s, passed: %d, failed: %d,"
+        " unexpectedly succeeded: 0",
+        "FAIL" if failed else "PASS",
+        passed,
+        failed,
+        extra=fields("self_test", tenant=context.tenant.name),
+    )
+
+
+def _send(
+    context: JobContext,
+    configuration: _Configuration,
+    options: Options,
+    reports: list[_Report],
+    errors: list[str],
+) -> list[str]:
+    """Mail the reports; what went wrong. No mail without a configured recipient."""
+    if not configuration.send_email_to:
+        return []
+    to = options.mail_to or address_of(context, configuration.send_email_to)
+    if not to:
+        return [
+            f"no mail: {configuration.send_email_to} ([self_test] send_email_to) has no address"
+        ]
+    mail = Mail(
+        sender=configuration.email_from,
+        to=", ".join(filter(None, (to, options.email))),
+        subject=configuration.email_subject,
+        body=_body(context, reports, errors),
+        headers={"Auto-Submitted": "auto-generated"},
+    )
+    error = send_mail(context, mail)
+    return [f"Emailfehler: {error}"] if error else []
+
+
+_TEXTS = {
+    "de": ("Selbsttest von kivitendo", "Mandant", "Datenbank", "Rechner", "Ergebnis",
+           "in Ordnung", "FEHLER"),
+    "en": ("Self test of kivitendo", "Client", "Database", "Host", "Result", "fine", "FAILED"),
+}  # fmt: skip
+
+
+def _body(context: JobContext, reports: list[_Report], errors: list[str]) -> str:
+    title, client, database, host, result, fine, failed = _TEXTS[context.tenant.user.countrycode]
+    good = not errors and not any(report.failed for report in reports)
+    lines = [
+        *(title, ""),
+        f"{client}: {context.tenant}",
+        f"{database}: {context.tenant.access.name}",
+        f"{host}: {context.settings.task_server.node_id}",
+        f"{result}: {fine if good else failed}",
+    ]
+    for number, report in enumerate(reports, 1):
+        lines += ["", f"{number}: {report.name}", *report.lines]
+    if errors:
+        lines += ["", *errors]
+    return "\n".join(lines) + "\n"
