@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import calendar
+import re
 from datetime import date, timedelta
 
 
@@ -23,3 +24,28 @@ def minus_months_keeping_month_end(day: date, months: int) -> date:
 
 def _last_day(year: int, month: int) -> int:
     return calendar.monthrange(year, month)[1]
+
+
+_ORDER = {"dd.mm.yy": "dmy", "dd/mm/yy": "dmy", "mm/dd/yy": "mdy"}
+
+
+def parse_user_date(text: str, dateformat: str) -> date | None:
+    """A date as the user writes it, or as YYYY-MM-DD; None if it is none.
+
+    Years of two digits are those from 1970 to 2069.
+    """
+    numbers = re.fullmatch(r"\s*([0-9]{1,4})([-./])([0-9]{1,2})\2([0-9]{1,4})\s*", text)
+    if numbers is None:
+        return None
+    first, sign, second, third = numbers.groups()
+    order = "ymd" if sign == "-" else _ORDER.get(dateformat, "dmy")
+    parts = dict(zip(order, (first, second, third), strict=True))
+    year = int(parts["y"])
+    if len(parts["y"]) == 2:
+        year += 1900 if year >= 70 else 2000
+    elif len(parts["y"]) != 4:
+        return None
+    try:
+        return date(year, int(parts["m"]), int(parts["d"]))
+    except ValueError:
+        return None

@@ -14,7 +14,14 @@ from kivitendo_task_server.clock import today
 from kivitendo_task_server.config.parsers import switch as config_switch
 from kivitendo_task_server.database.connection import one_line
 from kivitendo_task_server.jobs.interface import Job, JobContext, JobResult
-from kivitendo_task_server.jobs.job_mail import address_of, send_mail
+from kivitendo_task_server.jobs.job_mail import (
+    DEFAULT_SENDER,
+    Text,
+    address_of,
+    composed,
+    send_mail,
+    templated,
+)
 from kivitendo_task_server.jobs.options import address, read_options, texts
 from kivitendo_task_server.jobs.self_test_transactions import (
     ASSERTIONS,
@@ -24,8 +31,8 @@ from kivitendo_task_server.jobs.self_test_transactions import (
     period,
 )
 from kivitendo_task_server.log import fields
-from kivitendo_task_server.mail import Mail
 
+TEMPLATE = "templates/mail/self_test/status_mail.txt"
 MOST_REMARKS = 20  # for one assertion
 
 
@@ -48,6 +55,7 @@ class _Configuration:
     send_email_to: str
     email_from: str
     email_subject: str
+    email_template: str | None
 
     @classmethod
     def of(cls, context: JobContext) -> _Configuration:
@@ -61,8 +69,9 @@ class _Configuration:
             send_email_on_success=on("send_email_on_success"),
             log_to_file=on("log_to_file"),
             send_email_to=section.get("send_email_to", "").strip(),
-            email_from=section.get("email_from") or "kivitendo Daemon <root@localhost>",
+            email_from=section.get("email_from") or DEFAULT_SENDER,
             email_subject=section.get("email_subject") or "kivitendo self test report",
+            email_template=section.get("email_template"),
         )
 
 
@@ -188,12 +197,11 @@ def _send(
         return [
             f"no mail: {configuration.send_email_to} ([self_test] send_email_to) has no address"
         ]
-    mail = Mail(
-        sender=configuration.email_from,
-        to=", ".join(filter(None, (to, options.email))),
-        subject=configuration.email_subject,
-        body=_body(context, reports, errors),
-        headers={"Auto-Submitted": "auto-generated"},
+    mail = composed(
+        configuration.email_from,
+        ", ".join(filter(None, (to, options.email))),
+        configuration.email_subject,
+        _text(context, configuration, reports, errors),
     )
     error = send_mail(context, mail)
     return [f"Emailfehler: {error}"] if error else []
@@ -206,9 +214,31 @@ _TEXTS = {
 }  # fmt: skip
 
 
-def _body(context: JobContext, reports: list[_Report], errors: list[str]) -> str:
-    title, client, database, host, result, fine, failed = _TEXTS[context.tenant.user.countrycode]
+def _text(
+    context: JobContext, configuration: _Configuration, reports: list[_Report], errors: list[str]
+) -> Text:
     good = not errors and not any(report.failed for report in reports)
+    outputs = {
+        f"{number}: {report.name}": "\n".join(report.lines)
+        for number, report in enumerate(reports, 1)
+    }
+    variables = {
+        "host": context.settings.task_server.node_id,
+        "path": str(context.kivitendo_dir),
+        "database": {"name": context.tenant.access.name, "host": context.tenant.access.host},
+        "client": {"id": context.tenant.id, "name": context.tenant.name},
+        "errors": errors,
+        "SELF": {"status": "PASS" if good else "FAIL", "output": outputs},
+    }
+    return templated(
+        context, configuration.email_template, TEMPLATE, variables, must_show=outputs.values()
+    ) or _own_text(context, outputs, errors, good=good)
+
+
+def _own_text(
+    context: JobContext, outputs: Mapping[str, str], errors: list[str], *, good: bool
+) -> Text:
+    title, client, database, host, result, fine, failed = _TEXTS[context.tenant.user.countrycode]
     lines = [
         *(title, ""),
         f"{client}: {context.tenant}",
@@ -216,8 +246,8 @@ def _body(context: JobContext, reports: list[_Report], errors: list[str]) -> str
         f"{host}: {context.settings.task_server.node_id}",
         f"{result}: {fine if good else failed}",
     ]
-    for number, report in enumerate(reports, 1):
-        lines += ["", f"{number}: {report.name}", *report.lines]
+    for heading, output in outputs.items():
+        lines += ["", heading, output]
     if errors:
         lines += ["", *errors]
-    return "\n".join(lines) + "\n"
+    return Text("\n".join(lines) + "\n")
