@@ -86,9 +86,7 @@ def _table(parts: list[_Part], language: str) -> str:
     return "\n".join([_HEADING[language], *lines]) + "\n"
 
 
-def _notify(
-    context: JobContext, options: Options, parts: list[_Part], language: str
-) -> str | None:
+def _notify(context: JobContext, options: Options, parts: list[_Part], language: str) -> str | None:
     """Send the mail if somebody is to get it; what went wrong."""
     section = context.settings.sections.get(SECTION, {})
     configured = section.get("send_email_to", "").strip()

@@ -160,10 +160,14 @@ def _due(
                ORDER BY f.follow_up_date, f.id""",
             {"first": first, "last": last},
         )
-        return [
-            FollowUp(*row, urljoin(base_url, f"fu.pl?action=edit&id={row[0]}") if base_url else None)
-            for row in cursor.fetchall()
-        ]
+        rows = cursor.fetchall()
+    return [
+        FollowUp(
+            number, day, subject, author, login,
+            link=urljoin(base_url, f"fu.pl?action=edit&id={number}") if base_url else None,
+        )
+        for number, day, subject, author, login in rows
+    ]  # fmt: skip
 
 
 def _global_bcc(context: JobContext) -> str:

@@ -30,6 +30,11 @@ def _users(auth: Connection, **emails: str | None) -> None:
             )
 
 
+def _body(mailbox: Mailbox, number: int = -1) -> str:
+    """A mail's text with plain line ends."""
+    return str(mailbox.messages[number].get_content()).replace("\r\n", "\n")
+
+
 def _template(bench: Bench, name: str, text: str) -> None:
     path = bench.kivitendo_dir / name
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -54,8 +59,8 @@ def parts(bench: Bench, auth: Connection, mailbox: Mailbox) -> Bench:
     _users(auth, demo="demo@x.de", ohne="")
     rows = [
         ("A1", 10, 3.5, False, "part"), ("A2", 5, 5, False, "part"), ("A3", 5, 0, True, "part"),
-        ("A4", 1, 0, False, "service"), ("A5", None, 0, False, "part"), ("A6", 0, -2, False, "part"),
-        ("A7", 5, None, False, "part"),
+        ("A4", 1, 0, False, "service"), ("A5", None, 0, False, "part"),
+        ("A6", 0, -2, False, "part"), ("A7", 5, None, False, "part"),
     ]  # fmt: skip
     bench.insert(
         "parts",
@@ -132,19 +137,19 @@ def test_stock_with_templates(parts: Bench, mailbox: Mailbox) -> None:
     _template(parts, delivered, "<p>Zu wenig:</p>[% part_table %]")
     parts.section(SECTION, send_email_to="demo")
     parts.run(CheckBelowMinimumStock)
-    assert mailbox.messages[-1].get_content().startswith("<p>Zu wenig:</p><table>")
+    assert _body(mailbox).startswith("<p>Zu wenig:</p><table>")
 
     _template(parts, "eigene.txt", "[% FOREACH p IN PARTS %][% p.partnumber %] [% END %]")
     parts.section(SECTION, send_email_to="demo", email_template="eigene.txt")
     parts.run(CheckBelowMinimumStock)
-    assert mailbox.messages[-1].get_content().strip() == "A1 A3 A4 A6"
+    assert _body(mailbox).strip() == "A1 A3 A4 A6"
     assert mailbox.messages[-1].get_content_type() == "text/plain"
 
     _template(parts, "print/below_minimum_stock/error_email.html", "Mandant [% part_table %]")
     parts.execute("UPDATE defaults SET templates = 'print'")
     parts.section(SECTION, send_email_to="demo", email_template="")
     parts.run(CheckBelowMinimumStock)
-    assert mailbox.messages[-1].get_content().startswith("Mandant <table>")
+    assert _body(mailbox).startswith("Mandant <table>")
 
 
 @pytest.mark.parametrize(
@@ -157,7 +162,7 @@ def test_stock_with_an_unusable_template(
         _template(parts, "eigene.html", text)
     parts.section(SECTION, send_email_to="demo", email_template="eigene.html")
     assert parts.run(CheckBelowMinimumStock).error == ERROR
-    assert "Schraube &lt;M4&gt;" in mailbox.messages[0].get_content()
+    assert "Schraube &lt;M4&gt;" in _body(mailbox, 0)
     assert "a mail template is not used" in caplog.text
 
 
@@ -214,7 +219,7 @@ SENT = JobResult("Erinnerung an Wiedervorlagen versendet.")
 def test_follow_up_scenario_1_without_base_url(follow_ups: Bench, mailbox: Mailbox) -> None:
     assert follow_ups.run(SendFollowUpReminder) == SENT  # the original fails
     assert _notes(mailbox) == {"demo@x.de": [4, 1], "neu@x.de": [4]}
-    assert "href" not in mailbox.messages[0].get_content()
+    assert "href" not in _body(mailbox, 0)
 
 
 def test_follow_up_scenario_2(follow_ups: Bench, mailbox: Mailbox) -> None:
@@ -223,7 +228,7 @@ def test_follow_up_scenario_2(follow_ups: Bench, mailbox: Mailbox) -> None:
     message = mailbox.messages[0]
     assert message["Subject"] == "kivitendo: fällige Wiedervorlagen"
     assert message.get_content_type() == "text/html"
-    text = message.get_content()
+    text = _body(mailbox, 0)
     assert (
         '<tr><td>17.11.2026</td><td><a href="https://h/k/fu.pl?action=edit&amp;id=4">'
         "Notiz 4 &lt;&amp;&gt;</a></td><td>neu</td></tr>"
@@ -235,7 +240,7 @@ def test_follow_up_scenario_2(follow_ups: Bench, mailbox: Mailbox) -> None:
 def test_follow_up_base_url_of_the_configuration(follow_ups: Bench, mailbox: Mailbox) -> None:
     follow_ups.section("follow_up_reminder", base_url="https://h/", email_subject="Denk dran")
     follow_ups.run(SendFollowUpReminder)
-    assert "https://h/fu.pl?action=edit&amp;id=4" in mailbox.messages[0].get_content()
+    assert "https://h/fu.pl?action=edit&amp;id=4" in _body(mailbox, 0)
     assert mailbox.messages[0]["Subject"] == "Denk dran"
 
 
@@ -275,7 +280,9 @@ def test_follow_up_scenario_6_one_is_refused(
     follow_ups: Bench, auth: Connection, mailbox: Mailbox
 ) -> None:
     with auth.cursor() as cursor:
-        cursor.execute("UPDATE auth.user_config SET cfg_value = 'refuse@x.de' WHERE cfg_value LIKE 'neu%'")
+        cursor.execute(
+            "UPDATE auth.user_config SET cfg_value = 'refuse@x.de' WHERE cfg_value LIKE 'neu%'"
+        )
     assert follow_ups.run(SendFollowUpReminder, BASE).error == (
         "Erinnerung an Wiedervorlagen versendet.\nFolgende Fehler sind aufgetreten:\n"
         "refuse@x.de: refuse@x.de: 550 5.1.1 no such mailbox\n"
@@ -288,7 +295,9 @@ def test_follow_up_scenario_7_without_address(
     follow_ups: Bench, auth: Connection, mailbox: Mailbox, email: str | None
 ) -> None:
     with auth.cursor() as cursor:
-        cursor.execute("UPDATE auth.user_config SET cfg_value = %s WHERE cfg_value LIKE 'neu%%'", (email,))
+        cursor.execute(
+            "UPDATE auth.user_config SET cfg_value = %s WHERE cfg_value LIKE 'neu%%'", (email,)
+        )
     assert follow_ups.run(SendFollowUpReminder, BASE) == SENT
     assert list(_notes(mailbox)) == ["demo@x.de"]
 
@@ -317,7 +326,7 @@ def test_follow_up_scenario_8_refuses(
 
 def test_follow_up_scenario_9_base_url_without_slash(follow_ups: Bench, mailbox: Mailbox) -> None:
     follow_ups.run(SendFollowUpReminder, "base_url: https://h/k")
-    assert '"https://h/fu.pl?' in mailbox.messages[0].get_content()
+    assert '"https://h/fu.pl?' in _body(mailbox, 0)
 
 
 def test_follow_up_templates(follow_ups: Bench, mailbox: Mailbox) -> None:
@@ -327,7 +336,7 @@ def test_follow_up_templates(follow_ups: Bench, mailbox: Mailbox) -> None:
         "[% FOREACH f IN follow_ups %]* [% f.date %] [% f.subject %] [% f.link %]\n[% END %]",
     )
     follow_ups.run(SendFollowUpReminder, f"{BASE}email_template: templates/wv.txt")
-    assert mailbox.messages[1].get_content().startswith(
+    assert _body(mailbox, 1).startswith(
         "* 17.11.2026 Notiz 4 <&> https://h/k/fu.pl?action=edit&id=4"
     )
 
@@ -335,7 +344,7 @@ def test_follow_up_templates(follow_ups: Bench, mailbox: Mailbox) -> None:
     mailbox.envelopes.clear()
     follow_ups.section("follow_up_reminder", email_template="templates/fehlt.html")
     follow_ups.run(SendFollowUpReminder, BASE)
-    assert mailbox.messages[1].get_content() == (
+    assert _body(mailbox, 1) == (
         "Nicht erledigte Wiedervorlagen:\n"
         "Wiedervorlagedatum: 17.11.2026: Notiz 4 <&>: (von neu)"
         " (https://h/k/fu.pl?action=edit&id=4)\n\n\n"
@@ -369,7 +378,7 @@ def test_report_scenario_1(failures: Bench, mailbox: Mailbox) -> None:
     (message,) = mailbox.messages
     assert mailbox.envelopes[0].rcpt_tos == ["a@x.de", "b@x.de"]
     assert (message["From"], message["Subject"]) == ("kivi@x.de", "Fehler")
-    assert message.get_content() == (
+    assert _body(mailbox) == (
         "Seit 2026-11-21 16:00 sind folgende Hintergrundjobs fehlgeschlagen:\n\n"
         "2026-11-21 16:01:28  Aelter\nganz\nkaputt\n\n2026-11-22 14:00:16  Neuer\nkaputt\n"
     )
@@ -411,10 +420,10 @@ def test_report_with_a_template(failures: Bench, mailbox: Mailbox) -> None:
     text = "[% FOREACH e IN SELF.entries %][% e.package_name %]: [% e.error_col %];[% END %]"
     _template(failures, "templates/fehler.txt", text)
     failures.run(FailedBackgroundJobsReport, REPORT + "template: templates/fehler.txt")
-    assert mailbox.messages[0].get_content().strip() == "Aelter: ganz\nkaputt;Neuer: kaputt;"
+    assert _body(mailbox, 0).strip() == "Aelter: ganz\nkaputt;Neuer: kaputt;"
 
 
 def test_report_of_an_older_release(failures: Bench, mailbox: Mailbox) -> None:
     failures.execute("ALTER TABLE background_job_histories DROP COLUMN description")
     assert failures.run(FailedBackgroundJobsReport, REPORT) == JobResult("1")
-    assert "Neuer" in mailbox.messages[0].get_content()
+    assert "Neuer" in _body(mailbox, 0)

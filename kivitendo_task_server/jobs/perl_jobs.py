@@ -1,0 +1,32 @@
+"""kivitendo's jobs that only its own Perl can run (jobs.md, sections 0 and 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class PerlJobFacts:
+    """What lists and new rows need to know of a job that we do not have as a class."""
+
+    summary: str
+    default_schedule: str | None = None
+
+
+PERL_JOBS: Mapping[str, PerlJobFacts] = {
+    "CleanUpEmailSubfolders": PerlJobFacts("imports mails of record folders, removes old folders"),
+    "ConvertTimeRecordings": PerlJobFacts("makes delivery orders of time recordings", "7 3 1 * *"),
+    "CreateOrUpdateFileFullTexts": PerlJobFacts("indexes the texts of stored files", "20 3 * * *"),
+    "CsvImport": PerlJobFacts("runs an import begun in the web interface"),
+    "ImportRecordEmails": PerlJobFacts("imports mails with records of a configured account"),
+    "MassDeliveryOrderPrinting": PerlJobFacts("prints delivery orders"),
+    "MassRecordCreationAndPrinting": PerlJobFacts("makes invoices of delivery orders, prints them"),
+    "RemoveInvalidFileEntries": PerlJobFacts("removes entries of files that are gone"),
+    "ShopOrderMassTransfer": PerlJobFacts("makes sales orders of shop orders"),
+    "ShopPartMassCreate": PerlJobFacts("prepares parts for a shop"),
+    "ShopPartMassUpload": PerlJobFacts("uploads parts to a shop"),
+    "ShopwareSetPaid": PerlJobFacts("marks shop orders as paid"),
+    "SyncEmailFolder": PerlJobFacts("imports mails of a folder"),
+    "SyncWebDAV": PerlJobFacts("copies documents to a remote WebDAV", "0 3 * * *"),
+}
