@@ -9,6 +9,7 @@ from datetime import date, timedelta
 from psycopg2 import sql
 
 from kivitendo_task_server.clock import wall_time
+from kivitendo_task_server.database.schema import existing_columns
 from kivitendo_task_server.jobs.interface import Job, JobContext
 from kivitendo_task_server.jobs.options import choice, read_options, switch, text
 from kivitendo_task_server.log import fields
@@ -80,14 +81,9 @@ def _due_day(context: JobContext) -> date:
 
 def _ranges(context: JobContext) -> dict[str, str | None]:
     """The ranges this release has, with their last numbers, locked."""
+    present = existing_columns(context.connection, ["defaults"])["defaults"]
+    names = [name for name in RANGES if name in present]
     with context.connection.cursor() as cursor:
-        cursor.execute(
-            """SELECT attname::text FROM pg_attribute
-               WHERE attrelid = 'defaults'::regclass AND attname = ANY(%s)""",
-            (list(RANGES),),
-        )
-        present = {row[0] for row in cursor.fetchall()}
-        names = [name for name in RANGES if name in present]
         columns = sql.SQL(", ").join(map(sql.Identifier, names))
         cursor.execute(sql.SQL("SELECT {} FROM defaults FOR UPDATE").format(columns))
         row = cursor.fetchone() or ()

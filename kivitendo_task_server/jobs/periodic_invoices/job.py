@@ -52,6 +52,7 @@ class CreatePeriodicInvoices(Job):
 
     name: ClassVar[str] = "CreatePeriodicInvoices"
     default_schedule: ClassVar[str | None] = "0 3 * * *"
+    standard: ClassVar[bool] = True
     summary: ClassVar[str] = "creates, posts and delivers the recurring invoices that are due"
 
     def __init__(self, make_renderer: MakeRenderer = PerlRenderer) -> None:

@@ -1,0 +1,217 @@
+"""``jobs`` through the real command, on real databases."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from job_rows import Rows, add_job, execute
+from kivitendo_fixture import KivitendoDir
+
+from kivitendo_task_server.config.settings import DatabaseAccess
+
+
+@pytest.fixture
+def one(kivitendo_dir: KivitendoDir, tenant_access: DatabaseAccess) -> KivitendoDir:
+    """An installation with one tenant and one job class of its own."""
+    kivitendo_dir.add_tenant("Eins", tenant_access)
+    folder = kivitendo_dir.path / "SL/BackgroundJob"
+    folder.mkdir(parents=True)
+    for name in ("Eigener", "CreateOrUpdateFileFullTexts", "Base"):
+        (folder / f"{name}.pm").touch()
+    return kivitendo_dir
+
+
+def _rows(access: DatabaseAccess) -> Rows:
+    return execute(
+        access,
+        "SELECT type, package_name, active, cron_spec, data, last_run_at, next_run_at > now()"
+        " FROM background_jobs ORDER BY id",
+    )
+
+
+def _fails(installation: KivitendoDir, *words: str, code: int = 2) -> str:
+    done = installation.run("jobs", *words)
+    assert (done.returncode, done.stdout) == (code, ""), done.stderr
+    assert "Traceback" not in done.stderr and "internal error" not in done.stderr
+    return done.stderr
+
+
+def test_create_and_list(one: KivitendoDir, tenant_access: DatabaseAccess, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.write_text("years: 2\ndry_run: 1\n")
+    done = one.run("jobs", "create", "CloseQuotations", "--cron", "5 4 * * *", "--data", str(data))
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(
+        r"job 1 created: CloseQuotations, interval, next run: \d{4}-\d\d-\d\d 04:05:00\n",
+        done.stdout,
+    )
+    assert one.run("jobs", "create", "SetNumberRange").returncode == 0  # its own schedule
+    assert one.run("jobs", "create", "Test", "--once").stdout == (
+        "job 3 created: Test, once, next run: at once\n"
+    )
+    assert _rows(tenant_access) == [
+        ("interval", "CloseQuotations", True, "5 4 * * *", "years: 2\ndry_run: 1\n", None, True),
+        ("interval", "SetNumberRange", True, "59 23 31 12 *", None, None, True),
+        ("once", "Test", True, None, None, None, True),
+    ]
+
+    execute(
+        tenant_access,
+        """UPDATE background_jobs SET last_run_at = '2026-11-22 04:05' WHERE id = 1;
+           INSERT INTO background_job_histories (package_name, run_at, status)
+           VALUES ('CloseQuotations', '2026-11-22 04:05', 'failure'), ('Test', now(), 'success')""",
+    )
+    done = one.run("jobs", "list", "--tenant", "Eins")
+    assert done.returncode == 0, done.stderr
+    lines = [re.split(r"  +", line) for line in done.stdout.splitlines()]
+    assert lines[0] == ["tenant Eins (id 1)"]
+    assert lines[1] == ["ID", "JOB", "TYPE", "SCHEDULE", "ACTIVE", "LAST RUN", "STATUS",
+                        "NEXT RUN", "RUNNER"]  # fmt: skip
+    assert lines[2][:7] == ["1", "CloseQuotations", "interval", "5 4 * * *", "yes",
+                            "2026-11-22 04:05", "failure"]  # fmt: skip
+    assert lines[2][8] == "native"
+    assert lines[4][:7] == ["3", "Test", "once", "-", "yes", "-", "-"]
+    assert one.run("jobs").stdout == done.stdout
+
+
+def test_enable_disable_delete(one: KivitendoDir, tenant_access: DatabaseAccess) -> None:
+    number = str(add_job(tenant_access, "Test", cron_spec="0 3 * * *"))
+    done = one.run("jobs", "disable", number)
+    assert done.stdout == f"job {number} (Test) disabled\n"
+    assert _rows(tenant_access) == [("interval", "Test", False, "0 3 * * *", None, None, False)]
+    done = one.run("jobs", "enable", number, "--tenant", "1")
+    assert re.fullmatch(rf"job {number} \(Test\) enabled, next run: .* 03:00:00\n", done.stdout)
+    assert _rows(tenant_access) == [("interval", "Test", True, "0 3 * * *", None, None, True)]
+    assert one.run("jobs", "delete", number).stdout == f"job {number} (Test) deleted\n"
+    assert _rows(tenant_access) == []
+    for action in ("enable", "disable", "delete"):
+        assert f"there is no job with the id {number}" in _fails(one, action, number, code=1)
+
+
+def test_enable_needs_a_good_schedule(one: KivitendoDir, tenant_access: DatabaseAccess) -> None:
+    number = str(add_job(tenant_access, "Test", cron_spec="61 * * * *", active=False))
+    assert "Field value (61) out of range (0-59)" in _fails(one, "enable", number)
+    assert _rows(tenant_access)[0][2] is False
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["create"], "either NAME or --standard is needed"),
+        (["create", "Test", "--standard"], "either NAME or --standard is needed"),
+        (["create", "--standard", "--once"], "--standard goes with no other option"),
+        (["create", "Nix"], "nobody can run a job 'Nix' here"),
+        (["create", "Base::x; rm"], "is not the name of a job class"),
+        (["create", "Test", "--cron", "@daily"], "At least five cron entry fields required."),
+        (["create", "Test", "--cron", "0 0 30 2 *"], "Impossible last day for provided months."),
+        (["create", "Test"], "the job Test has no schedule of its own"),
+        (["create", "Test", "--once", "--data", "/nonexistent"], "/nonexistent cannot be read"),
+        (["create", "Test", "--once", "--tenant", "Zwei"], "there is no tenant 'Zwei'"),
+        (["enable", "x"], "'x' is not the id of a job"),
+        (["enable", "99999999999"], "is not the id of a job"),
+        (["frob"], "invalid choice"),
+    ],
+)
+def test_wrong_usage(
+    one: KivitendoDir, tenant_access: DatabaseAccess, words: list[str], complaint: str
+) -> None:
+    assert complaint in _fails(one, *words)
+    assert _rows(tenant_access) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "complaint"),
+    [
+        ("SetClosedTo", b"{a: 1}", "--data: YAML Error: Invalid element in map"),
+        ("SetClosedTo", b"- a", "--data: Not a HASH reference"),
+        ("SetClosedTo", b"days: 3", "unknown: days (known: subtract_days, subtract_month)"),
+        ("SetClosedTo", b"subtract_days: x", "subtract_days must be a whole number"),
+        ("SetClosedTo", b"job_timeout: soon", "job_timeout must be a number of seconds"),
+        ("SetClosedTo", b"\xff", "is not UTF-8"),
+        ("Eigener", b"a: [", "YAML Error: Can't parse inline sequence"),
+    ],
+)
+def test_wrong_data(one: KivitendoDir, tenant_access: DatabaseAccess, tmp_path: Path, name: str,
+                    text: bytes, complaint: str) -> None:  # fmt: skip
+    file = tmp_path / "data"
+    file.write_bytes(text)
+    assert complaint in _fails(one, "create", name, "--once", "--data", str(file))
+    assert _rows(tenant_access) == []
+
+
+def test_good_data_with_a_time_limit_and_for_perl(
+    one: KivitendoDir, tenant_access: DatabaseAccess, tmp_path: Path
+) -> None:
+    file = tmp_path / "data"
+    file.write_text("job_timeout: 60\nsubtract_days: 3\n")
+    assert one.run("jobs", "create", "SetClosedTo", "--data", str(file)).returncode == 0
+    file.write_text("anything: goes\n")
+    assert one.run("jobs", "create", "Eigener", "--once", "--data", str(file)).returncode == 0
+    one.configure("task_server/runners", SetClosedTo="perl")
+    (one.path / "SL/BackgroundJob/SetClosedTo.pm").touch()
+    assert one.run("jobs", "create", "SetClosedTo", "--data", str(file)).returncode == 0
+    assert len(_rows(tenant_access)) == 3
+
+
+def test_standard_jobs(one: KivitendoDir, tenant_access: DatabaseAccess) -> None:
+    add_job(tenant_access, "SelfTest", active=False, cron_spec="1 1 * * *")
+    done = one.run("jobs", "create", "--standard")
+    assert done.returncode == 0, done.stderr
+    assert "tenant Eins (id 1): job 3 created: CreatePeriodicInvoices, 0 3 * * *\n" in done.stdout
+    assert [(row[1], row[2], row[3]) for row in _rows(tenant_access)] == [
+        ("SelfTest", False, "1 1 * * *"),  # an administrator's decision
+        ("CleanBackgroundJobHistory", True, "0 3 * * *"),
+        ("CreatePeriodicInvoices", True, "0 3 * * *"),
+        ("BackgroundJobCleanup", True, "0 3 * * *"),
+        ("CleanAuthSessions", True, "30 6 * * *"),
+        ("CreateOrUpdateFileFullTexts", True, "20 3 * * *"),
+        ("UpdateEmployeeBaseData", True, "*/5 * * * *"),
+        ("ValidityTokenCleanup", True, "0 3 * * *"),
+    ]
+    assert one.run("jobs", "create", "--standard").stdout == (
+        "tenant Eins (id 1): nothing to create\n"
+    )
+
+
+def test_standard_jobs_without_the_perl_class(
+    one: KivitendoDir, tenant_access: DatabaseAccess
+) -> None:
+    (one.path / "SL/BackgroundJob/CreateOrUpdateFileFullTexts.pm").unlink()
+    done = one.run("jobs", "create", "--standard")
+    assert "CreateOrUpdateFileFullTexts is left out: " in done.stdout
+    assert len(_rows(tenant_access)) == 7
+
+
+def test_runners(one: KivitendoDir) -> None:
+    one.configure("task_server/runners", CloseQuotations="perl", SelfTest="native")
+    done = one.run("jobs", "--runners")
+    assert done.returncode == 0, done.stderr
+    found = {line.split()[0]: line.split(maxsplit=2)[1:] for line in done.stdout.splitlines()}
+    assert found["JOB"] == ["RUNNER", "WHY"]
+    assert found["SelfTest"] == ["native", "built in"]
+    assert found["Eigener"] == [
+        "perl", "no native job of this name; SL/BackgroundJob/Eigener.pm"
+    ]  # fmt: skip
+    assert found["CloseQuotations"][0] == "nobody"
+    assert found["CloseQuotations"][1].startswith("[task_server/runners] CloseQuotations = perl")
+    assert "Base" not in found
+
+
+def test_several_tenants(
+    one: KivitendoDir, tenant_access: DatabaseAccess, new_database: object
+) -> None:
+    other = new_database("tenant")  # type: ignore[operator]
+    one.add_tenant("Zwei", other)
+    error = _fails(one, "create", "Test", "--once")
+    assert "the tenant must be named with --tenant" in error
+    assert "tenants: Eins (id 1), Zwei (id 2)" in error
+    assert one.run("jobs", "create", "Test", "--once", "--tenant", "2").returncode == 0
+    assert (len(_rows(tenant_access)), len(_rows(other))) == (0, 1)
+
+    execute(tenant_access, "ALTER TABLE background_jobs RENAME TO gone")
+    done = one.run("jobs", "list")
+    assert done.returncode == 1
+    assert 'tenant Eins (id 1): relation "background_jobs" does not exist' in done.stderr
+    assert "tenant Zwei (id 2)\n" in done.stdout and "Test" in done.stdout
