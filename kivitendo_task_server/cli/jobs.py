@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -11,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kivitendo_task_server.cli.tenants import add_tenant_option
 from kivitendo_task_server.errors import TaskServerError, UsageError
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     parser.add_argument(
         "--runners", action="store_true", help="show who runs which job, and why, and nothing else"
     )
-    parser.set_defaults(run=run_list_or_runners, tenant=None)
+    parser.set_defaults(run=run_list_or_runners, tenant=[])
     actions = parser.add_subparsers(metavar="ACTION")
     _add(actions, "list", run_list, "list jobs (default: of all tenants)")
     _add_create(actions)
@@ -47,9 +47,7 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
 def _add(actions: argparse._SubParsersAction[argparse.ArgumentParser], name: str, function: object,
          text: str) -> argparse.ArgumentParser:  # fmt: skip
     parser = actions.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
-    parser.add_argument(
-        "--tenant", metavar="TENANT", default=argparse.SUPPRESS, help="name or id of the tenant"
-    )
+    add_tenant_option(parser)
     parser.set_defaults(run=function)
     return parser
 
@@ -82,13 +80,15 @@ def run_list_or_runners(arguments: argparse.Namespace) -> int:
 def run_runners(arguments: argparse.Namespace) -> int:
     """Print who runs which job, and why."""
     from kivitendo_task_server.cli.table import print_table
+    from kivitendo_task_server.cli.target import target
+    from kivitendo_task_server.config.settings import load
     from kivitendo_task_server.jobs import registry
 
-    here = _installation(arguments)
-    runners = here.settings.runners
+    aim = target(arguments)
+    runners = load(aim.config_file, kivitendo_dir=aim.kivitendo_dir).settings.runners
     choices = [
-        registry.choose(name, runners, here.kivitendo_dir)
-        for name in registry.known_names(runners, here.kivitendo_dir)
+        registry.choose(name, runners, aim.kivitendo_dir)
+        for name in registry.known_names(runners, aim.kivitendo_dir)
     ]
     print_table(
         ("JOB", "RUNNER", "WHY"),
@@ -101,9 +101,9 @@ def run_list(arguments: argparse.Namespace) -> int:
     """Print the jobs; 1 if a tenant's database could not be read, which is told and passed over."""
     from kivitendo_task_server.database import job_rows
 
-    here = _installation(arguments)
+    here, tenants = _here(arguments)
     code = 0
-    for number, tenant in enumerate(_tenants(here, arguments.tenant)):
+    for number, tenant in enumerate(tenants):
         print(f"{'' if number == 0 else chr(10)}tenant {tenant}")
         try:
             with _database(tenant) as connection:
@@ -118,16 +118,16 @@ def run_create(arguments: argparse.Namespace) -> int:
     """Create one job, or the standard jobs."""
     if arguments.standard == (arguments.name is not None):
         raise UsageError("either NAME or --standard is needed", remedy="see jobs create --help")
-    here = _installation(arguments)
+    if arguments.standard and (arguments.cron or arguments.data or arguments.once):
+        raise UsageError("--standard goes with no other option but --tenant")
+    here, tenants = _here(arguments)
     if arguments.standard:
-        if arguments.cron or arguments.data or arguments.once:
-            raise UsageError("--standard goes with no other option but --tenant")
-        for tenant in _tenants(here, arguments.tenant):
+        for tenant in tenants:
             _create_standard(here, tenant)
         return 0
     from kivitendo_task_server.database import job_rows
 
-    tenant = _one_tenant(here, arguments.tenant)
+    tenant = _one_tenant(tenants)
     new = here.checked(
         arguments.name,
         type="once" if arguments.once else "interval",
@@ -145,8 +145,8 @@ def run_enable(arguments: argparse.Namespace) -> int:
     """Activate a job, from now on."""
     from kivitendo_task_server.database import job_rows
 
-    here = _installation(arguments)
-    with _database(_one_tenant(here, arguments.tenant)) as connection:
+    here, tenants = _here(arguments)
+    with _database(_one_tenant(tenants)) as connection:
         row = _existing(connection, arguments.id)
         next_run_at = here.next_run(row.cron_spec)
         job_rows.activate(connection, row.id, next_run_at)
@@ -158,8 +158,8 @@ def run_disable(arguments: argparse.Namespace) -> int:
     """Deactivate a job."""
     from kivitendo_task_server.database import job_rows
 
-    here = _installation(arguments)
-    with _database(_one_tenant(here, arguments.tenant)) as connection:
+    _, tenants = _here(arguments)
+    with _database(_one_tenant(tenants)) as connection:
         row = _existing(connection, arguments.id)
         job_rows.deactivate(connection, row.id)
     print(f"job {row.id} ({row.package_name}) disabled")
@@ -170,8 +170,8 @@ def run_delete(arguments: argparse.Namespace) -> int:
     """Delete a job."""
     from kivitendo_task_server.database import job_rows
 
-    here = _installation(arguments)
-    with _database(_one_tenant(here, arguments.tenant)) as connection:
+    _, tenants = _here(arguments)
+    with _database(_one_tenant(tenants)) as connection:
         row = _existing(connection, arguments.id)
         job_rows.delete(connection, row.id)
     print(f"job {row.id} ({row.package_name}) deleted")
@@ -216,50 +216,26 @@ def _time(moment: datetime | None) -> str:
     return "-" if moment is None else moment.isoformat(" ", "minutes")
 
 
-def _installation(arguments: argparse.Namespace) -> Installation:
-    from kivitendo_task_server.cli.target import target
+def _here(arguments: argparse.Namespace) -> tuple[Installation, list[Tenant]]:
+    """The installation, and the tenants the command is for."""
+    from kivitendo_task_server.cli.tenants import served
     from kivitendo_task_server.clock import SystemClock
-    from kivitendo_task_server.config.settings import load
     from kivitendo_task_server.scheduling.job_editing import Installation
 
-    aim = target(arguments)
-    loaded = load(aim.config_file, kivitendo_dir=aim.kivitendo_dir)
-    return Installation(loaded.settings, aim.kivitendo_dir, SystemClock())
+    found = served(arguments)
+    return Installation(found.settings, found.kivitendo_dir, SystemClock()), found.tenants
 
 
-def _tenants(here: Installation, wanted: str | None) -> list[Tenant]:
-    """All tenants that are served, or the one with that name or id."""
-    from kivitendo_task_server.database.auth import read_tenants
-
-    tenants = asyncio.run(read_tenants(here.settings))
-    if wanted is None:
-        return tenants
-    found = [tenant for tenant in tenants if wanted in (tenant.name, str(tenant.id))]
-    if not found:
-        raise UsageError(
-            f"there is no tenant {wanted!r} with a task server user",
-            where="--tenant",
-            remedy=_choices(tenants),
-        )
-    return found[:1]
-
-
-def _one_tenant(here: Installation, wanted: str | None) -> Tenant:
-    tenants = _tenants(here, wanted)
-    if len(tenants) != 1:
-        raise UsageError(
-            "the tenant must be named with --tenant"
-            if tenants
-            else "no tenant has a task server user",
-            remedy=_choices(tenants),
-        )
-    return tenants[0]
-
-
-def _choices(tenants: list[Tenant]) -> str:
+def _one_tenant(tenants: list[Tenant]) -> Tenant:
     if not tenants:
-        return "choose a task server user for the client in kivitendo's administration"
-    return "tenants: " + ", ".join(map(str, tenants))
+        raise UsageError(
+            "no tenant is served",
+            remedy="choose a task server user for the client in kivitendo's administration",
+        )
+    if len(tenants) > 1:
+        names = ", ".join(map(str, tenants))
+        raise UsageError("one tenant must be named with --tenant", remedy=f"choices: {names}")
+    return tenants[0]
 
 
 @contextmanager

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+
+from kivitendo_task_server.errors import JobFailed
 
 
 @dataclass(frozen=True)
@@ -30,3 +33,19 @@ PERL_JOBS: Mapping[str, PerlJobFacts] = {
     "SyncEmailFolder": PerlJobFacts("imports mails of a folder"),
     "SyncWebDAV": PerlJobFacts("copies documents to a remote WebDAV", "0 3 * * *"),
 }
+
+
+def perl_has_any(kivitendo_dir: Path, job: str, parts: Iterable[str]) -> bool:
+    """Whether Perl can run one of these classes below a job's own (``SelfTest::NovoclonStrict``).
+
+    For jobs that are native except for what an installation has added to them.
+    """
+    from kivitendo_task_server.jobs.perl_bridge import check_runnable
+
+    for part in parts:
+        try:
+            check_runnable(kivitendo_dir, f"{job}::{part}")
+            return True
+        except JobFailed:
+            continue
+    return False

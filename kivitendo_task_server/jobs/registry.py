@@ -6,7 +6,6 @@ looked up, never imported or executed.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -14,7 +13,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Literal
 
-from kivitendo_task_server.errors import JobFailed, TaskServerError
+from kivitendo_task_server.errors import JobFailed
 from kivitendo_task_server.jobs.interface import Job
 from kivitendo_task_server.jobs.perl_jobs import PERL_JOBS
 
@@ -153,14 +152,13 @@ def default_schedule(name: str) -> str | None:
 
 
 def _choose_perl(name: str, kivitendo_dir: Path, why: str) -> Choice:
-    from kivitendo_task_server.jobs.perl_bridge import class_file
+    from kivitendo_task_server.jobs.perl_bridge import check_runnable, class_file
 
     try:
-        file = class_file(kivitendo_dir, name)
-    except TaskServerError as error:
+        check_runnable(kivitendo_dir, name)
+    except JobFailed as error:
         return Choice(name, "nobody", f"{why}; {error}")
-    if shutil.which("perl") is None:
-        return Choice(name, "nobody", f"{why}; there is no perl on this machine (install it)")
+    file = class_file(kivitendo_dir, name)
     return Choice(name, "perl", f"{why}; {file.relative_to(kivitendo_dir)}")
 
 

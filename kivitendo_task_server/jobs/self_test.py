@@ -13,6 +13,7 @@ from psycopg2 import sql
 from kivitendo_task_server.clock import today
 from kivitendo_task_server.config.parsers import switch as config_switch
 from kivitendo_task_server.database.connection import one_line
+from kivitendo_task_server.errors import JobFailed
 from kivitendo_task_server.jobs.interface import Job, JobContext, JobResult
 from kivitendo_task_server.jobs.job_mail import (
     DEFAULT_SENDER,
@@ -23,6 +24,8 @@ from kivitendo_task_server.jobs.job_mail import (
     templated,
 )
 from kivitendo_task_server.jobs.options import address, read_options, texts
+from kivitendo_task_server.jobs.perl_bridge import PerlJob
+from kivitendo_task_server.jobs.perl_jobs import perl_has_any
 from kivitendo_task_server.jobs.self_test_transactions import (
     ASSERTIONS,
     BALANCES,
@@ -32,6 +35,7 @@ from kivitendo_task_server.jobs.self_test_transactions import (
 )
 from kivitendo_task_server.log import fields
 
+NATIVE = "Transactions"
 TEMPLATE = "templates/mail/self_test/status_mail.txt"
 MOST_REMARKS = 20  # for one assertion
 
@@ -65,7 +69,7 @@ class _Configuration:
             return config_switch(section.get(key, ""), lambda text: None)
 
         return cls(
-            modules=tuple(section.get("modules", "Transactions").split()),
+            modules=tuple(section.get("modules", NATIVE).split()),
             send_email_on_success=on("send_email_on_success"),
             log_to_file=on("log_to_file"),
             send_email_to=section.get("send_email_to", "").strip(),
@@ -103,22 +107,24 @@ class SelfTest(Job):
     summary = "checks the books of the year and reports by mail"
     Options = Options
 
-    def run(self, context: JobContext) -> JobResult:
-        """``1``, whether or not assertions failed; a failure if a module or the mail did."""
+    def run(self, context: JobContext) -> JobResult | str | None:
+        """``1``, whether or not assertions failed; a failure if a module or the mail did.
+
+        If a module is asked for that only kivitendo has, its own job runs all of them.
+        """
         options = read_options(Options, context.options)
         configuration = _Configuration.of(context)
+        modules = options.modules or configuration.modules
+        if perl_has_any(context.kivitendo_dir, self.name, set(modules) - {NATIVE}):
+            return PerlJob(self.name).run(context)
         reports, errors = [], []
-        for name in options.modules or configuration.modules:
-            if name == "Transactions":
-                try:
-                    reports.append(_transactions(context))
-                except psycopg2.Error as error:
-                    errors.append(f"{name}: {one_line(error)}")
-            else:
-                errors.append(
-                    f"{name}: there is no such module here; for one of kivitendo's own set"
-                    " SelfTest = perl in [task_server/runners]"
-                )
+        for name in modules:
+            try:
+                if name != NATIVE:
+                    raise JobFailed("there is no such module, nor a class of kivitendo's for it")
+                reports.append(_transactions(context))
+            except (psycopg2.Error, JobFailed) as error:
+                errors.append(f"{name}: {one_line(error)}")
         if configuration.log_to_file:
             _log(context, reports)
         failed = bool(errors) or any(report.failed for report in reports)
@@ -148,7 +154,7 @@ def _transactions(context: JobContext) -> _Report:
         except psycopg2.Error:
             cursor.execute("ROLLBACK TO self_test")
             raise
-    return _Report("Transactions", tuple(lines))
+    return _Report(NATIVE, tuple(lines))
 
 
 def _verdict(

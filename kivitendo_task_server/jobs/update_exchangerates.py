@@ -16,10 +16,13 @@ from kivitendo_task_server.jobs.exchange_rate_sources import (
     from_openexchangerates,
     simple_test,
 )
-from kivitendo_task_server.jobs.interface import Job, JobContext
+from kivitendo_task_server.jobs.interface import Job, JobContext, JobResult
 from kivitendo_task_server.jobs.options import mapping, read_options, text
+from kivitendo_task_server.jobs.perl_bridge import PerlJob
+from kivitendo_task_server.jobs.perl_jobs import perl_has_any
 from kivitendo_task_server.jobs.yaml_dialect import Value
 
+NATIVE = ("FromOpenexchangerates", "SimpleTest")
 Direction = Literal["buy", "sell"]
 
 
@@ -57,10 +60,16 @@ class UpdateExchangerates(Job):
     openexchangerates: ClassVar[str] = OPENEXCHANGERATES
     """Where the rates are asked for; a test has its own server."""
 
-    def run(self, context: JobContext) -> str:
-        """How many values were set, and which. Raises JobFailed as said above."""
+    def run(self, context: JobContext) -> JobResult | str | None:
+        """How many values were set, and which. Raises JobFailed as said above.
+
+        A module that only kivitendo has is run by its own job.
+        """
         options = read_options(Options, context.options)
-        source = self._source(context, options.module)
+        module = options.module or ""
+        if module not in NATIVE and perl_has_any(context.kivitendo_dir, self.name, [module]):
+            return PerlJob(self.name).run(context)
+        source = self._source(context, module)
         day = today(context.clock)
         default, wanted = _wanted(context, day)
         if not wanted:
@@ -79,9 +88,7 @@ class UpdateExchangerates(Job):
         _store(context, day, wanted)
         return f"updated: {len(notes)}: {', '.join(notes)}"
 
-    def _source(
-        self, context: JobContext, module: str | None
-    ) -> Callable[[Mapping[str, Value]], Rates]:
+    def _source(self, context: JobContext, module: str) -> Callable[[Mapping[str, Value]], Rates]:
         german = context.tenant.user.countrycode == "de"
         if not module:
             raise JobFailed(
@@ -96,8 +103,8 @@ class UpdateExchangerates(Job):
             return lambda options: from_openexchangerates(options, self.openexchangerates)
         raise JobFailed(
             f"Konnte Klasse {module} nicht laden" if german else f"Cannot load class {module}",
-            remedy="known are FromOpenexchangerates and SimpleTest; for a module of kivitendo's own"
-            " set UpdateExchangerates = perl in [task_server/runners]",
+            remedy=f"known are {', '.join(NATIVE)}, and classes of kivitendo's own in"
+            " SL/BackgroundJob/UpdateExchangerates",
         )
 
 

@@ -133,7 +133,7 @@ def test_choices_and_reasons(add_ons: dict[str, str], kivitendo: Path) -> None:
 def test_no_perl(kivitendo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
     choice = registry.choose("Eigener", {}, kivitendo)
-    assert choice.runner == "nobody" and "there is no perl on this machine" in choice.why
+    assert choice.runner == "nobody" and "there is no Perl on this machine" in choice.why
 
 
 def test_known_names(add_ons: dict[str, str], kivitendo: Path) -> None:
