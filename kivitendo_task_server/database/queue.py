@@ -140,17 +140,20 @@ class JobQueue:
             LEFT JOIN job ON job.id = asked.id
             """  # noqa: S608 - put together from constants
 
-    def record(self, record: Record) -> None:
+    def record(self, record: Record, *, durable: bool = True) -> None:
         """Write the history row and the job's times, and end the mark: one transaction.
 
         What the job left uncommitted is committed in the same transaction. Only last_run_at and
         next_run_at of the row are written; a row that was deleted meanwhile stays deleted.
-        Raises psycopg2.Error if nothing was recorded, in particular if what the job left cannot
-        be committed.
+        Not ``durable``: does not wait for the disk; a crash of PostgreSQL may lose the record,
+        together with what the job left uncommitted, until another one has waited. Raises
+        psycopg2.Error if nothing was recorded, in particular if what the job left cannot be
+        committed.
         """
         job, result = record.job, record.result
         self._execute(
-            self._prepared_call(
+            ("" if durable else "SELECT set_config('synchronous_commit', 'off', true);")
+            + self._prepared_call(
                 "kts_record",
                 "int, text, text, text, timestamp, text, text, text,"
                 " boolean, timestamp, timestamp, boolean, boolean, float8, text",
@@ -210,6 +213,13 @@ class JobQueue:
                 last_seconds = EXCLUDED.last_seconds,
                 last_node = EXCLUDED.last_node
             """  # noqa: S608 - put together from constants
+
+    def wait_for_disk(self, job_id: int) -> None:
+        """Return when all records so far are on PostgreSQL's disk; ``job_id``: any of them."""
+        self._execute(
+            "UPDATE kivitendo_task_server.job_runs SET last_node = last_node WHERE job_id = %s",
+            (job_id,),
+        )
 
     def end_session(self, application_name: str) -> None:
         """End the database sessions of a dead worker of ours, which may still hold its lock.

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import TYPE_CHECKING
 
-from kivitendo_task_server.scheduling.cron import CronError, Schedule
+if TYPE_CHECKING:
+    from kivitendo_task_server.scheduling.cron import CronError, Schedule
 
 
 class Calendar:
-    """Asks :mod:`~kivitendo_task_server.scheduling.cron`, once a specification and minute."""
+    """Asks :mod:`~kivitendo_task_server.scheduling.cron`, once a specification and minute.
+
+    That module is imported when first asked: the supervisor seldom needs it, and starts without.
+    """
 
     def __init__(self) -> None:
         self._schedules: dict[str | None, Schedule | CronError] = {}
@@ -17,7 +22,7 @@ class Calendar:
     def error(self, spec: str | None) -> str | None:
         """Why a specification cannot be followed; None if it can."""
         schedule = self._schedule(spec)
-        return str(schedule) if isinstance(schedule, CronError) else None
+        return str(schedule) if isinstance(schedule, Exception) else None
 
     def next_run(self, spec: str | None, now: datetime) -> datetime | None:
         """The next time to store, local without zone; None if the specification is wrong.
@@ -28,11 +33,13 @@ class Calendar:
         minute = now.replace(second=0, microsecond=0)
         key = (spec, minute, minute.fold)  # equality of times disregards the fold
         if key not in self._next:
-            self._next.clear()
+            self._next = {kept: value for kept, value in self._next.items() if kept[1] == minute}
             self._next[key] = self._calculated(spec, now)
         return self._next[key]
 
     def _calculated(self, spec: str | None, now: datetime) -> datetime | None:
+        from kivitendo_task_server.scheduling.cron import CronError
+
         schedule = self._schedule(spec)
         if isinstance(schedule, CronError):
             return None
@@ -42,6 +49,8 @@ class Calendar:
             return None
 
     def _schedule(self, spec: str | None) -> Schedule | CronError:
+        from kivitendo_task_server.scheduling.cron import CronError, Schedule
+
         if spec not in self._schedules:
             try:
                 self._schedules[spec] = Schedule.parse(spec)

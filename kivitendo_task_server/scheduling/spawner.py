@@ -181,4 +181,5 @@ def _signal_group(pid: int, number: int) -> None:
 def _preload() -> None:
     """Import what every worker needs, once."""
     import kivitendo_task_server.jobs.registry
+    import kivitendo_task_server.scheduling.cron
     import kivitendo_task_server.scheduling.worker  # noqa: F401

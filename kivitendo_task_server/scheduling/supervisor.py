@@ -12,11 +12,11 @@ import socket
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kivitendo_task_server.clock import Clock
 from kivitendo_task_server.config.current import CurrentConfiguration, watched_files
 from kivitendo_task_server.config.settings import Loaded, Settings
-from kivitendo_task_server.config.watcher import Watcher
 from kivitendo_task_server.database.tenants import Tenant
 from kivitendo_task_server.database.upgrades import UpgradeScripts
 from kivitendo_task_server.errors import DatabaseError
@@ -33,7 +33,12 @@ from kivitendo_task_server.scheduling.spawner import fork_spawner
 from kivitendo_task_server.scheduling.tenant_list import TenantList, UpgradePending
 from kivitendo_task_server.scheduling.tenant_loop import TenantLoop
 
+if TYPE_CHECKING:
+    from kivitendo_task_server.config.watcher import Watcher
+
 log = logger(__name__)
+
+TELL_DELAY = 0.2  # seconds until changed states of tenants are told
 
 Loader = Callable[[], Loaded]
 """Reads and validates the configuration (``config.settings.load``)."""
@@ -135,12 +140,13 @@ class Supervisor:
             slots=Slots(settings.task_server.max_parallel_tenants),
             hold=InstallationHold(kivitendo_dir),
             upgrade_scripts=UpgradeScripts(kivitendo_dir),
-            state_changed=self._tell_states,
+            state_changed=self._state_changed,
         )
         self._tenants = TenantList(settings, self._service, self._use_tenants)
         self._loops: dict[Tenant, tuple[TenantLoop, asyncio.Task[None]]] = {}
         self._ending: set[asyncio.Task[None]] = set()
         self._stop = asyncio.Event()
+        self._telling: asyncio.TimerHandle | None = None
         self._exit_code = 0
 
     # --- the service ------------------------------------------------------------------------
@@ -222,7 +228,15 @@ class Supervisor:
                 log.info("is served", extra=fields("tenant_new", tenant=tenant.name))
         self._tell_states()
 
+    def _state_changed(self) -> None:
+        """Tell soon: short jobs change the states hundreds of times a second."""
+        if self._telling is None:
+            self._telling = asyncio.get_running_loop().call_later(TELL_DELAY, self._tell_states)
+
     def _tell_states(self) -> None:
+        if self._telling is not None:
+            self._telling.cancel()
+            self._telling = None
         states = {tenant.name: loop.state for tenant, (loop, _) in self._loops.items()}
         self._hooks.tenants(states)
         busy = sum(state.startswith("running") for state in states.values())
@@ -293,6 +307,8 @@ class Supervisor:
     def _watch(self) -> None:
         """Reload when the files change; what has changed since they were read counts as well."""
         if self._configuration is not None:
+            from kivitendo_task_server.config.watcher import Watcher  # jobs run already
+
             self._watcher = Watcher(self._watched_files(), self.reload)
             self._watcher.start()
             self._configuration.reload()

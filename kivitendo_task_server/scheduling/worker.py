@@ -22,7 +22,6 @@ from typing import Any
 import psycopg2
 
 from kivitendo_task_server.clock import wall_time
-from kivitendo_task_server.database import own_schema
 from kivitendo_task_server.database.connection import application_name, connect, one_line
 from kivitendo_task_server.database.queue import Claim, JobQueue, Record, Times
 from kivitendo_task_server.errors import TaskServerError
@@ -42,6 +41,7 @@ from kivitendo_task_server.scheduling.messages import (
 
 INTERRUPTIONS_BORNE = 3
 """So many runs of a job may be interrupted in a row before it is left until its next time."""
+DISK_INTERVAL = 0.05  # seconds between waits for PostgreSQL's disk, see Worker._record
 LOCK_PATIENCE = 10.0  # seconds for PostgreSQL to notice that a dead worker of ours is gone
 
 
@@ -90,9 +90,10 @@ class Worker:
         self._connection = connect(
             batch.tenant.access, purpose=session_name(self._node, os.getpid())
         )
-        own_schema.ensure(self._connection)
         self._queue = JobQueue(self._connection, batch.rule, os.getpid())
         self._calendar = Calendar()
+        self._disk_waited = 0.0
+        self._not_on_disk = False
 
     def run(self) -> None:
         """Run all jobs of the batch; ends early if the supervisor says so or goes away."""
@@ -100,6 +101,8 @@ class Worker:
             if self._reports.stop_requested():
                 break
             self._handle(job_id)
+        if self._not_on_disk:
+            self._queue.wait_for_disk(self._batch.jobs[0])
         self._reports.send("done")
         self._connection.close()
 
@@ -149,14 +152,26 @@ class Worker:
             result = runner.run(prepared.job, context)
         seconds = time.monotonic() - began
         times = Times(started_at, self._calendar.next_run(row.cron_spec, clock.now()))
-        record = self._record(Record(row, started_at, result, times, seconds))
+        record = self._record(
+            Record(row, started_at, result, times, seconds),
+            durable=bool(context.actions_after_commit),
+        )
         if not record.result.failed:
             runner.run_actions_after_commit(context)
 
-    def _record(self, record: Record) -> Record:
-        """Commit and record; what cannot be committed makes the run a failure."""
+    def _record(self, record: Record, *, durable: bool = True) -> Record:
+        """Commit and record; what cannot be committed makes the run a failure.
+
+        Many short jobs in a row wait for PostgreSQL's disk together: what a crash of its machine
+        can lose, effects and record alike, are the jobs of the last DISK_INTERVAL.
+        """
+        now = time.monotonic()
+        durable = durable or now - self._disk_waited > DISK_INTERVAL
+        if durable:
+            self._disk_waited = now
+        self._not_on_disk = not durable
         try:
-            self._queue.record(record)
+            self._queue.record(record, durable=durable)
         except psycopg2.Error as error:
             if self._connection.closed:
                 raise
