@@ -31,6 +31,7 @@ from kivitendo_task_server.jobs.periodic_invoices.reading import (
     read_items,
     read_orders,
 )
+from kivitendo_task_server.jobs.periodic_invoices.transaction import Patience
 
 PLANNING_ERRORS = (TaskServerError, ArithmeticError, ValueError)
 """What is wrong with one order, as opposed to the run."""
@@ -67,6 +68,7 @@ class Circumstances:
     user: TenantUser
     behaviour: Behaviour
     settings: PeriodicInvoicesSettings
+    patience: Patience = field(default_factory=Patience)
 
     @property
     def today(self) -> date:

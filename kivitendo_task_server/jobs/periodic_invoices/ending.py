@@ -17,7 +17,6 @@ from kivitendo_task_server.jobs.periodic_invoices.periods import (
     life_cycle,
     lost_periods,
 )
-from kivitendo_task_server.jobs.periodic_invoices.transaction import with_timeouts
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ class FirstPass:
     def _store(self, config: Config, cycle: LifeCycle) -> bool:
         """Whether the row still was as it had been read, and has been changed."""
         with self.connection:
-            with_timeouts(self.cursor)
+            self.circumstances.patience.limit(self.cursor)
             self.cursor.execute(
                 # terminated: kivitendo makes NULL false whenever it saves the row
                 "UPDATE periodic_invoices_configs SET active = %s, end_date = %s,"

@@ -44,12 +44,7 @@ from kivitendo_task_server.jobs.periodic_invoices.outcome import Outcome, Record
 from kivitendo_task_server.jobs.periodic_invoices.planning import Planner
 from kivitendo_task_server.jobs.periodic_invoices.posting import NumberRangeBusy, write
 from kivitendo_task_server.jobs.periodic_invoices.reading import read_columns, read_configs
-from kivitendo_task_server.jobs.periodic_invoices.transaction import (
-    TIMEOUTS,
-    TRANSIENT,
-    StockChanged,
-    with_timeouts,
-)
+from kivitendo_task_server.jobs.periodic_invoices.transaction import TRANSIENT, StockChanged
 
 BLOCK = 50  # invoices a transaction
 ATTEMPTS = 3  # for one invoice, after deadlocks and the like
@@ -73,6 +68,7 @@ class BillingRun:
         """``enqueue`` records the deliveries of invoices in the transaction that posts them."""
         self._connection = connection
         self._circumstances = circumstances
+        self._patience = circumstances.patience
         self._recorder = Recorder(log)
         self._progress = progress
         self._enqueue = enqueue
@@ -133,7 +129,7 @@ class BillingRun:
         with self._connection:
             # the lock comes before the snapshot, so the snapshot has what it waited for
             self._cursor.execute(
-                f"SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; {TIMEOUTS};"
+                f"SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; {self._patience.sql};"
                 + (" LOCK TABLE periodic_invoices IN SHARE MODE" if wait else "")
             )
             return self._reader().due()
@@ -192,7 +188,7 @@ class BillingRun:
         """Write a block; if that fails, bill its configurations one by one."""
         try:
             with self._connection:
-                with_timeouts(self._cursor)
+                self._patience.limit(self._cursor)
                 kept, changed = self._lock(due, block)
                 self._lock_purchases(due.allocated, kept)
                 posted = self._write(kept, due.planner) if kept else []
@@ -283,7 +279,7 @@ class BillingRun:
 
     def _bill_next(self, single: _Single) -> PostedInvoice | None:
         """Lock, read, plan and write the next due period; None if there is none."""
-        with_timeouts(self._cursor)
+        self._patience.limit(self._cursor)
         self._cursor.execute(
             "SELECT oe.id, oe.ordnumber FROM periodic_invoices_configs config"
             "  JOIN oe ON oe.id = config.oe_id WHERE config.id = %s",

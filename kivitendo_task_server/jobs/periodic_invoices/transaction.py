@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import psycopg2.errors
 
 from kivitendo_task_server.jobs.periodic_invoices.master_data import Cursor
 
-LOCK_TIMEOUT = "10s"
-"""For one order that somebody is editing, and for the number range."""
 
-STATEMENT_TIMEOUT = "120s"
+@dataclass(frozen=True)
+class Patience:
+    """How long the run waits, so that one order delays only itself."""
 
-TIMEOUTS = (
-    f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}';"
-    f" SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}'"
-)
+    lock: str = "10s"
+    """For one order that somebody is editing, and for the number range."""
+
+    statement: str = "120s"
+
+    def limit(self, cursor: Cursor) -> None:
+        """Limit the waiting in the current transaction."""
+        cursor.execute(self.sql)
+
+    @property
+    def sql(self) -> str:
+        """The statements that do so."""
+        return (
+            f"SET LOCAL lock_timeout = '{self.lock}';"
+            f" SET LOCAL statement_timeout = '{self.statement}'"
+        )
 
 
 class StockChanged(Exception):  # noqa: N818 - a signal, not an error
@@ -27,8 +41,3 @@ TRANSIENT = (
     StockChanged,
 )
 """What may well succeed if it is simply tried again."""
-
-
-def with_timeouts(cursor: Cursor) -> None:
-    """Limit the waiting in the current transaction, so that one order delays only itself."""
-    cursor.execute(TIMEOUTS)
