@@ -19,7 +19,8 @@ def path_for(kivitendo_dir: Path, config_file: Path) -> Path:
 
     The original takes the spelling (weakness 10). Here a file that is one of ``config/*``, also
     through links, is named after that entry, one of the three usual names first, which are all
-    that the web interface knows; another after its real path, relative to the kivitendo directory if it lies there.
+    that the web interface knows; another after its real path, relative to the kivitendo directory
+    if it lies there.
     """
     root = kivitendo_dir.resolve()
     real = (root / config_file).resolve()
