@@ -23,7 +23,12 @@ class SystemClock:
     """The machine's own clock and zone (task-server.md, d.4)."""
 
     def __init__(self, zone: tzinfo | None = None) -> None:
+        self._given = zone
         self._zone: tzinfo = zone if zone is not None else tzlocal.get_localzone()
+
+    def __reduce__(self) -> tuple[type[SystemClock], tuple[tzinfo | None]]:
+        # a zone read from /etc/localtime that has no name cannot be pickled
+        return SystemClock, (self._given,)
 
     @property
     def zone(self) -> tzinfo:

@@ -54,6 +54,14 @@ TABLES: dict[str, str] = {
         changed_at  timestamp without time zone NOT NULL DEFAULT now(),
         UNIQUE (ar_id, kind, recipient)
     )""",
+    # Mails about jobs that fail, so that nodes do not repeat each other and a restart forgets
+    # nothing.
+    "failure_mails": """(
+        job_id        integer PRIMARY KEY,
+        failing_since timestamp with time zone,
+        reported_at   timestamp with time zone,
+        mails         timestamp with time zone[] NOT NULL DEFAULT '{}'
+    )""",
 }
 
 

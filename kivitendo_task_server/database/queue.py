@@ -44,6 +44,8 @@ class Claim:
     """The mark of a run that was interrupted, to be recorded first."""
     interruptions: int = 0
     """How often the job was interrupted without having come to an end since."""
+    failures: int = 0
+    """How often the job failed without having worked since."""
 
 
 @dataclass(frozen=True)
@@ -108,8 +110,8 @@ class JobQueue:
         if not row[0]:
             return Claim(locked=False)
         mark = Mark(*row[1:5]) if row[1] is not None else None
-        job = JobRow(*row[7:]) if row[7] is not None else None
-        return Claim(True, job, bool(row[6]) and mark is None, mark, row[5] or 0)
+        job = JobRow(*row[8:]) if row[8] is not None else None
+        return Claim(True, job, bool(row[7]) and mark is None, mark, row[5] or 0, row[6] or 0)
 
     def _claim_statement(self, forced: bool) -> str:
         shape = self._rule.shape
@@ -131,7 +133,7 @@ class JobQueue:
             )
             SELECT current_setting('kivitendo_task_server.locked')::boolean,
                 m.package_name, m.node, m.pid, m.started_at,
-                r.interruptions_in_a_row, job.due,
+                r.interruptions_in_a_row, r.failures_in_a_row, job.due,
                 job.id, job.type, COALESCE(job.package_name, ''), job.last_run_at,
                 job.next_run_at, job.data, job.active, job.cron_spec, job.node_id, job.description
             FROM (SELECT $1 AS id) asked

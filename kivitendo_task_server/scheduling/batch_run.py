@@ -8,12 +8,14 @@ import logging
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from kivitendo_task_server.errors import DatabaseError, TaskServerError
 from kivitendo_task_server.log import fields, logger
 from kivitendo_task_server.scheduling.messages import INTERRUPTED, Batch, Interruption
+from kivitendo_task_server.scheduling.notice import FinishedRun
 from kivitendo_task_server.scheduling.pool import Worker
 from kivitendo_task_server.scheduling.service import Service
 
@@ -148,6 +150,17 @@ class BatchRun:
             "seconds": message["seconds"],
         }
         error = message["error"]
+        self._service.notifier.job_finished(
+            self._batch.tenant,
+            FinishedRun(
+                job_id=message["job"],
+                package_name=message["package"],
+                description=message["description"],
+                run_at=datetime.fromisoformat(message["run_at"]),
+                error=error,
+                failed_before=message["failed_before"],
+            ),
+        )
         if error is None:
             self._service.finished += 1
             log.info("%s succeeded", message["package"], extra=fields("job_succeeded", **about))

@@ -25,6 +25,7 @@ from kivitendo_task_server.scheduling import signals
 from kivitendo_task_server.scheduling.batch_run import resident_bytes
 from kivitendo_task_server.scheduling.hold import InstallationHold
 from kivitendo_task_server.scheduling.hooks import NoHooks, ServiceHooks
+from kivitendo_task_server.scheduling.notification import Notifier
 from kivitendo_task_server.scheduling.pace import MinutePace, Pace
 from kivitendo_task_server.scheduling.pool import WorkerPool
 from kivitendo_task_server.scheduling.service import Service
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 log = logger(__name__)
 
 TELL_DELAY = 0.2  # seconds until changed states of tenants are told
+ONLY_MAILS = 60.0  # seconds that a run which ends by itself waits for notifications at its end
 
 Loader = Callable[[], Loaded]
 """Reads and validates the configuration (``config.settings.load``)."""
@@ -140,6 +142,7 @@ class Supervisor:
             slots=Slots(settings.task_server.max_parallel_tenants),
             hold=InstallationHold(kivitendo_dir),
             upgrade_scripts=UpgradeScripts(kivitendo_dir),
+            notifier=Notifier(settings, clock, kivitendo_dir),
             state_changed=self._state_changed,
         )
         self._tenants = TenantList(settings, self._service, self._use_tenants)
@@ -296,6 +299,7 @@ class Supervisor:
         if settings != self._service.settings:
             self._service.settings = settings
             self._service.slots.resize(settings.task_server.max_parallel_tenants)
+            self._service.notifier.use(settings)
             self._tenants.use(settings)
         if self._watcher is not None:
             self._watcher.set_files(self._watched_files())
@@ -337,6 +341,7 @@ class Supervisor:
                     f" {timeout} s (stop_timeout)"
                 )
                 await asyncio.wait(pending)
+        await self._service.notifier.close()
         self._pool.end()
         log.info("The task server has ended.", extra=fields("service_ended"))
 
@@ -360,5 +365,6 @@ class Supervisor:
             )
             return Summary(self._service.finished, self._service.failed, unreachable)
         finally:
+            await self._service.notifier.close(patience=ONLY_MAILS)
             self._pool.end()
             signals.defer()

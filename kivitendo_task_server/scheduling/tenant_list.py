@@ -126,6 +126,7 @@ class TenantList:
         self._failures = 0
         self.problem = self._error = None
         self._forget_retry()
+        self._service.notifier.tenant_recovered(None)
 
     def _failed(self, error: TaskServerError) -> None:
         self.close()
@@ -136,6 +137,8 @@ class TenantList:
         self._failures += 1
         self._forget_retry()
         self._retry = asyncio.get_running_loop().call_later(pause, self._wake.set)
+        if not isinstance(error, UpgradePending):  # whoever upgrades knows it
+            self._service.notifier.tenant_failed(None, str(error))
 
     def _forget_retry(self) -> None:
         if self._retry is not None:

@@ -271,6 +271,7 @@ class TenantLoop:
             log.info("works again", extra=fields("tenant_back", tenant=self.tenant.name))
         self._failures = 0
         self._forget_retry()
+        self._service.notifier.tenant_recovered(self.tenant)
         self._set_state(WAITING)
 
     def _failed(self, error: Exception) -> None:
@@ -281,6 +282,7 @@ class TenantLoop:
         self._failures += 1
         self._forget_retry()
         self._retry = asyncio.get_running_loop().call_later(pause, self._wake.set)
+        self._service.notifier.tenant_failed(self.tenant, str(error))
         self._set_state(f"failing: {error}")
 
     def _forget_retry(self) -> None:

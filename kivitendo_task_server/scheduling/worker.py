@@ -120,7 +120,7 @@ class Worker:
         if claim.row is None or not claim.due:
             self._reports.send("skipped", job=job_id, locked=not claim.locked)
             return
-        self._run(claim.row)
+        self._run(claim.row, failed_before=claim.failures > 0)
 
     def _claim(self, job_id: int, patience: float) -> Claim:
         deadline = time.monotonic() + patience
@@ -131,7 +131,7 @@ class Worker:
                 return claim
             time.sleep(0.05)
 
-    def _run(self, row: JobRow) -> None:
+    def _run(self, row: JobRow, *, failed_before: bool) -> None:
         clock = self._batch.clock
         if row.type == "interval" and not self._batch.forced:
             error = self._calendar.error(row.cron_spec)
@@ -155,11 +155,14 @@ class Worker:
         record = self._record(
             Record(row, started_at, result, times, seconds),
             durable=bool(context.actions_after_commit),
+            failed_before=failed_before,
         )
         if not record.result.failed:
             runner.run_actions_after_commit(context)
 
-    def _record(self, record: Record, *, durable: bool = True) -> Record:
+    def _record(
+        self, record: Record, *, durable: bool = True, failed_before: bool = False
+    ) -> Record:
         """Commit and record; what cannot be committed makes the run a failure.
 
         Many short jobs in a row wait for PostgreSQL's disk together: what a crash of its machine
@@ -179,7 +182,7 @@ class Worker:
             reason = f"what the job has done cannot be committed: {one_line(error)}"
             record = replace(record, result=JobResult(None, record.result.error or reason))
             self._queue.record(record)
-        self._report(record)
+        self._report(record, failed_before=failed_before)
         return record
 
     def _record_not_run(self, row: JobRow, reason: str) -> None:
@@ -218,13 +221,15 @@ class Worker:
         self._queue.record(record)
         self._report(record)
 
-    def _report(self, record: Record) -> None:
+    def _report(self, record: Record, *, failed_before: bool = False) -> None:
         error = record.result.error
         self._reports.send_later(
             "recorded",
             job=record.job.id,
             package=record.job.package_name,
             description=record.job.description,
+            run_at=record.run_at,
+            failed_before=failed_before,
             error=None if error is None else error[:LONGEST_TEXT],
             seconds=None if record.seconds is None else round(record.seconds, 3),
         )
