@@ -165,7 +165,7 @@ def test_postgresql_is_killed(environment: dict[str, str], temporary: Path) -> N
     demo = RunningDemo(environment)
     demo.wait_for("starting the service")
     for process in users_of(temporary):
-        if "postgres" in Path(process.exe()).name:
+        if process.name() == "postgres":
             process.kill()
     errors = demo.end()
     assert demo.process.returncode == 1

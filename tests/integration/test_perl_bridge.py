@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import os
 import threading
 import time
 from contextlib import suppress
@@ -348,10 +349,16 @@ def wait_for(condition):
 
 
 def perl_processes():
-    """The Perl of the bridge and everything marked as started by it."""
+    """The Perl that this test's bridge started, and everything marked as started by it."""
+    ours = ("PYTEST_CURRENT_TEST", "PYTEST_XDIST_TESTRUNUID")  # others run at the same time
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
-            if MARK in process.environ() and process.status() != psutil.STATUS_ZOMBIE:
+            environment = process.environ()
+            if (
+                MARK in environment
+                and all(environment.get(name) == os.environ.get(name) for name in ours)
+                and process.status() != psutil.STATUS_ZOMBIE
+            ):
                 found.append(process)
     return found
