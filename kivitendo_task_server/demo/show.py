@@ -11,10 +11,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
+import psycopg2
 from psycopg2 import sql
 
 from kivitendo_task_server.config.settings import DatabaseAccess
-from kivitendo_task_server.database.connection import Connection, connect
+from kivitendo_task_server.database.connection import Connection, connect, one_line
 from kivitendo_task_server.demo import report
 from kivitendo_task_server.demo.guardian import SERVICE_LOG
 from kivitendo_task_server.demo.kivitendo_folder import write_kivitendo_folder, write_private
@@ -22,7 +23,7 @@ from kivitendo_task_server.demo.scenario import COMPANIES, Company
 from kivitendo_task_server.demo.service import Note, await_running, make_due, run_until_idle
 from kivitendo_task_server.demo.stage import Stage, open_stage
 from kivitendo_task_server.demo.tenant_data import write_auth, write_tenant
-from kivitendo_task_server.errors import TaskServerError
+from kivitendo_task_server.errors import DatabaseError, TaskServerError
 
 ROLE = "kivitendo"  # owns the databases; the service needs no superuser
 AUTH = "kivitendo_auth"
@@ -32,7 +33,19 @@ Row = TypeVar("Row")
 
 
 def run_demo(*, keep: bool, folder: Path | None) -> int:
-    """Run the whole demo and return the exit code: 1 if something did not come out as it must."""
+    """Run the whole demo and return the exit code.
+
+    Raises TaskServerError if something did not come out as it must, or PostgreSQL went away.
+    """
+    try:
+        return _run(keep, folder)
+    except psycopg2.Error as error:
+        raise DatabaseError(
+            f"the demo's PostgreSQL went away: {one_line(error)}", remedy="start the demo again"
+        ) from error
+
+
+def _run(keep: bool, folder: Path | None) -> int:
     begun = time.monotonic()
 
     def note(text: str) -> None:
