@@ -3,7 +3,7 @@
 Every message says what is wrong, where, and what to do. The exit codes follow the LSB's for
 init scripts, because init scripts hand ours on:
 
-==== =====================================================================
+==== ==================================================================================
 0    done (``status``: running)
 1    failed, for a reason the message gives (``status``: dead, PID file left)
 2    wrong usage
@@ -11,9 +11,9 @@ init scripts, because init scripts hand ours on:
 4    not enough privileges
 5    not installed: no kivitendo directory
 6    not configured: the configuration is missing or wrong
-7    the service did not come up, or could not be stopped
+7    the service did not come up, could not be stopped, or (``reload``) is not running
 130  interrupted by the keyboard
-==== =====================================================================
+==== ==================================================================================
 """
 
 from __future__ import annotations

@@ -13,8 +13,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from kivitendo_task_server.config.location import LOCAL_FILES
 from kivitendo_task_server.daemon import pidfile, report
-from kivitendo_task_server.daemon.piddirectory import DEFAULT_CONFIGS, path_for
+from kivitendo_task_server.daemon.piddirectory import path_for
 from kivitendo_task_server.daemon.pidfile import Found, State
 from kivitendo_task_server.errors import ConfigurationError, ControlError, PrivilegeError
 
@@ -41,8 +42,8 @@ def controlled_pid_file(kivitendo_dir: Path, config_file: Path | None) -> Path:
     """
     if config_file is not None:
         return path_for(kivitendo_dir, config_file)
-    applying = [name for name in DEFAULT_CONFIGS if (kivitendo_dir / name).exists()]
-    names = [*applying, *(name for name in DEFAULT_CONFIGS if name not in applying)]
+    applying = [name for name in LOCAL_FILES if (kivitendo_dir / name).exists()]
+    names = [*applying, *(name for name in LOCAL_FILES if name not in applying)]
     paths = [path_for(kivitendo_dir, Path(name)) for name in names]
     for path in paths:
         if pidfile.inspect(path).alive:

@@ -3,32 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from pathlib import Path
 
+from kivitendo_task_server.config.location import LOCAL_FILES
 from kivitendo_task_server.daemon.pidfile import Found, State, denied, inspect
 from kivitendo_task_server.errors import ControlError, PrivilegeError
 
 DIRECTORY = Path("users/pid")
-DEFAULT_CONFIGS = (
-    "config/kivitendo.conf",
-    "config/lx_office.conf",
-    "config/kivitendo.conf.default",
-)
-"""The configuration files in the order in which one is looked for without ``-c``; the web
-interface knows the PID files of these three only."""
 
 
 def path_for(kivitendo_dir: Path, config_file: Path) -> Path:
     """The PID file for one configuration file, the same however its path is spelled.
 
     The original takes the spelling (weakness 10). Here a file that is one of ``config/*``, also
-    through links, is named after that entry, one of the three default names first; another
-    after its real path, relative to the kivitendo directory if it lies there.
+    through links, is named after that entry, one of the three usual names first, which are all
+    that the web interface knows; another after its real path, relative to the kivitendo directory
+    if it lies there.
     """
     root = kivitendo_dir.resolve()
     real = (root / config_file).resolve()
-    entries = [Path(name) for name in DEFAULT_CONFIGS]
+    entries = [Path(name) for name in LOCAL_FILES]
     with contextlib.suppress(OSError):
         entries += sorted(entry.relative_to(root) for entry in (root / "config").iterdir())
     for entry in entries:
@@ -70,26 +66,38 @@ def ensure_directory(kivitendo_dir: Path, owner: tuple[int, int] | None) -> Path
             remedy="is this a complete kivitendo installation?",
         ) from error
     try:
-        os.mkdir(directory.name, 0o755, dir_fd=parent)
-    except FileExistsError:
-        return directory
+        if not directory.is_dir():
+            above = os.fstat(parent)
+            _make(parent, directory.name, owner or (above.st_uid, above.st_gid))
     except OSError as error:
         raise denied(directory, "created", error) from error
-    else:
-        if os.geteuid() == 0:
-            above = os.fstat(parent)
-            _give_away(parent, directory.name, owner or (above.st_uid, above.st_gid))
-        return directory
     finally:
         os.close(parent)
+    return directory
 
 
-def _give_away(parent: int, name: str, owner: tuple[int, int]) -> None:
-    """Change the owner of the directory just made, and of nothing that was put in its place."""
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(name, flags, dir_fd=parent)
+def _make(parent: int, name: str, owner: tuple[int, int]) -> None:
+    """Make a directory that everybody may look into, as root for its owner.
+
+    It appears under its name when it is complete: another start must not meet it half made.
+    """
+    draft = f".{name}-{os.getpid()}"
+    os.mkdir(draft, 0o755, dir_fd=parent)
     try:
-        if not os.listdir(descriptor):  # noqa: PTH208 - of the open directory, by descriptor
-            os.fchown(descriptor, *owner)
-    finally:
-        os.close(descriptor)
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(draft, flags, dir_fd=parent)
+        try:
+            # what has content was put in its place by the owner of the folder
+            if os.listdir(descriptor):  # noqa: PTH208 - of the open directory, by descriptor
+                raise FileExistsError(errno.EEXIST, "another directory was put in its place")
+            os.fchmod(descriptor, 0o755)  # whatever our umask: status is for every user
+            if os.geteuid() == 0:
+                os.fchown(descriptor, *owner)
+        finally:
+            os.close(descriptor)
+        os.rename(draft, name, src_dir_fd=parent, dst_dir_fd=parent)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.rmdir(draft, dir_fd=parent)
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):  # another start was faster
+            raise

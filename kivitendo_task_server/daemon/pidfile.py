@@ -131,6 +131,10 @@ class PidFile:
                         raise refusal(path, found)
                     # a start that has not written its PID yet, or a command that just looks
                     time.sleep(0.02)
+            except OSError as error:
+                raise ControlError(
+                    f"the PID file cannot be locked and written: {error.strerror}", where=str(path)
+                ) from error
             finally:
                 if descriptor >= 0:
                     os.close(descriptor)
@@ -158,13 +162,14 @@ class PidFile:
 
 
 def take_process_name() -> None:
-    """Let the kernel call this process by :data:`PROCESS_NAME`.
+    """Let the kernel call this process by :data:`PROCESS_NAME`."""
+    try:
+        Path("/proc/self/comm").write_text(PROCESS_NAME)
+    except OSError:
+        # it belongs to root in a process that has dropped privileges
+        import ctypes  # slow to load, and status has no use for it
 
-    By prctl, because /proc/self/comm belongs to root in a process that has dropped privileges.
-    """
-    import ctypes  # slow to load, and status has no use for it
-
-    ctypes.CDLL(None).prctl(_PR_SET_NAME, PROCESS_NAME.encode(), 0, 0, 0)
+        ctypes.CDLL(None).prctl(_PR_SET_NAME, PROCESS_NAME.encode(), 0, 0, 0)
 
 
 def refusal(path: Path, found: Found) -> ControlError:

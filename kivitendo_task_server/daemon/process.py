@@ -225,13 +225,20 @@ def _umask() -> int:
 def _warn_of_foreign_unit() -> None:
     """Say so if we were started from another systemd unit, whose end will be ours (weakness 14)."""
     with contextlib.suppress(OSError):
-        for line in Path("/proc/self/cgroup").read_text().splitlines():
-            unit = line.rpartition("/")[2]
-            if unit.endswith(".service") and "kivitendo-task-server" not in unit:
-                log.warning(
-                    "started as a part of %s, and ends with it; better let the system start it:"
-                    " systemctl start kivitendo-task-server",
-                    unit,
-                    extra=fields("foreign_unit", unit=unit),
-                )
-                return
+        unit = foreign_unit(Path("/proc/self/cgroup").read_text())
+        if unit is not None:
+            log.warning(
+                "started as a part of %s, and ends with it; better let the system start it:"
+                " systemctl start kivitendo-task-server",
+                unit,
+                extra=fields("foreign_unit", unit=unit),
+            )
+
+
+def foreign_unit(cgroups: str) -> str | None:
+    """The systemd service that a process belongs to by its /proc/PID/cgroup, if it is not ours."""
+    for line in cgroups.splitlines():
+        unit = line.rpartition("/")[2]
+        if unit.endswith(".service") and not unit.startswith("kivitendo-task-server"):
+            return unit
+    return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -48,3 +49,18 @@ def test_the_parser_loads_nothing_heavy() -> None:
         check=True, capture_output=True, text=True,
     ).stdout.split()  # fmt: skip
     assert HEAVY.isdisjoint(loaded)
+
+
+def test_status_loads_nothing_heavy(tmp_path: Path) -> None:
+    """Weakness 17: the original loads 200 MB and works for seconds, even for status."""
+    (tmp_path / "config").mkdir()
+    (tmp_path / "config/kivitendo.conf.default").touch()
+    loaded = subprocess.run(
+        [sys.executable, "-c",
+         "import sys; from kivitendo_task_server.cli.main import main;"
+         f"code = main(['status', '--kivitendo-dir', {str(tmp_path)!r}]);"
+         "print(*sys.modules); sys.exit(code)"],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert loaded.returncode == 3
+    assert HEAVY.isdisjoint(loaded.stdout.splitlines()[-1].split())
