@@ -17,6 +17,7 @@ import hypothesis
 import pytest
 from database_fixture import NewDatabase, create_database, statement
 from kivitendo_fixture import KivitendoDir, kivitendo_installation
+from one_tenant import OneTenant
 
 import kivitendo_task_server.demo
 from kivitendo_task_server.config.settings import DatabaseAccess
@@ -28,6 +29,7 @@ hypothesis.settings.register_profile("project", deadline=None)
 hypothesis.settings.load_profile("project")
 
 SCHEMAS = Path(kivitendo_task_server.demo.__file__).parent
+ADD_ON = Path(__file__).parent / "addon"
 SYSTEM_TESTS = Path(__file__).parent / "system"
 
 
@@ -92,6 +94,24 @@ def kivitendo_dir(auth_access: DatabaseAccess) -> Iterator[KivitendoDir]:
     """An installation with an empty authentication database; no service outlives the test."""
     with kivitendo_installation(auth_access) as made:
         yield made
+
+
+@pytest.fixture
+def tenant(kivitendo_dir: KivitendoDir, tenant_access: DatabaseAccess) -> OneTenant:
+    """An installation with one tenant, on the node ``vm``."""
+    kivitendo_dir.configure("task_server", node_id="vm")
+    kivitendo_dir.add_tenant("Eins", tenant_access)
+    return OneTenant(kivitendo_dir, tenant_access)
+
+
+@pytest.fixture
+def add_on(monkeypatch: pytest.MonkeyPatch, tenant: OneTenant) -> OneTenant:
+    """The tenant, with the jobs of tests/addon installed and the tables they write to."""
+    monkeypatch.syspath_prepend(str(ADD_ON))
+    tenant.execute(
+        "CREATE TABLE effects (job_id integer, done boolean, at timestamp DEFAULT now())"
+    )
+    return tenant
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

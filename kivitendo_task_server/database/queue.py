@@ -7,7 +7,6 @@ take one round trip each; their statements are prepared, which halves PostgreSQL
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -71,18 +70,40 @@ class Record:
     interrupted: bool = False
 
 
+_CLAIM_TYPES = "int, text, int, timestamp, timestamp, timestamp"
+_RECORD_TYPES = (
+    "int, text, text, text, timestamp, text, text, text,"
+    " boolean, timestamp, timestamp, boolean, boolean, float8, text"
+)
+
+
+def _call(name: str, types: str) -> str:
+    return f"EXECUTE {name} ({', '.join('%s' for _ in types.split(','))})"
+
+
+_CLAIM, _RECORD = _call("kts_claim", _CLAIM_TYPES), _call("kts_record", _RECORD_TYPES)
+
+
 class JobQueue:
     """The queue of one tenant, seen by the worker that owns ``connection``."""
 
-    def __init__(self, connection: Connection, rule: DueRule, pid: int) -> None:
+    def __init__(
+        self, connection: Connection, rule: DueRule, pid: int, *, forced: bool = False
+    ) -> None:
+        """``forced``: claim jobs whether they are due or not."""
         self._connection = connection
         self._rule = rule
         self._pid = pid
+        self._forced = forced
         self._held: int | None = None
-        self._prepared: set[str] = set()
+        self._execute(
+            f"PREPARE kts_claim ({_CLAIM_TYPES}) AS {self._claim_statement()};"
+            f"PREPARE kts_record ({_RECORD_TYPES}) AS {self._record_statement()}",
+            None,
+        )
 
-    def claim(self, job_id: int, started_at: datetime, *, forced: bool = False) -> Claim:
-        """Try to take one job; gives back the job claimed before. ``forced``: due or not."""
+    def claim(self, job_id: int, started_at: datetime) -> Claim:
+        """Try to take one job; gives back the job claimed before."""
         rule = self._rule
         # The lock is taken by a statement of its own: only the next one is sure to see what was
         # committed until then. Losing the mark in a crash of PostgreSQL would cost a history row,
@@ -94,11 +115,7 @@ class JobQueue:
                 set_config('kivitendo_task_server.locked',
                     pg_try_advisory_lock({LOCK_CLASS}, %s)::text, true);
             """
-            + self._prepared_call(
-                "kts_claim_forced" if forced else "kts_claim",
-                "int, text, int, timestamp, timestamp, timestamp",
-                lambda: self._claim_statement(forced),
-            ),
+            + _CLAIM,
             (
                 *(self._held, job_id),
                 *(job_id, rule.node, self._pid, started_at),
@@ -113,7 +130,7 @@ class JobQueue:
         job = JobRow(*row[8:]) if row[8] is not None else None
         return Claim(True, job, bool(row[7]) and mark is None, mark, row[5] or 0, row[6] or 0)
 
-    def _claim_statement(self, forced: bool) -> str:
+    def _claim_statement(self) -> str:
         shape = self._rule.shape
         due = self._rule.due % {"node": "$2", "now": "$5", "repeated_from": "$6"}
         return f"""
@@ -122,7 +139,7 @@ class JobQueue:
                     j.active, j.cron_spec,
                     {"j.node_id" if shape.node_id else "NULL"} AS node_id,
                     {"j.description" if shape.description else "NULL"} AS description,
-                    COALESCE({due}, false) OR {forced} AS due
+                    COALESCE({due}, false) OR {self._forced} AS due
                 FROM background_jobs j
                 WHERE j.id = $1 AND current_setting('kivitendo_task_server.locked')::boolean
             ), marked AS (
@@ -154,13 +171,9 @@ class JobQueue:
         """
         job, result = record.job, record.result
         self._execute(
-            ("" if durable else "SELECT set_config('synchronous_commit', 'off', true);")
-            + self._prepared_call(
-                "kts_record",
-                "int, text, text, text, timestamp, text, text, text,"
-                " boolean, timestamp, timestamp, boolean, boolean, float8, text",
-                self._record_statement,
-            ),
+            "RESET ALL;"  # the job may have set a search_path or a time limit
+            + ("" if durable else "SELECT set_config('synchronous_commit', 'off', true);")
+            + _RECORD,
             (
                 job.id,
                 _storable(job.package_name),
@@ -235,15 +248,7 @@ class JobQueue:
             (application_name,),
         )
 
-    def _prepared_call(self, name: str, types: str, statement: Callable[[], str]) -> str:
-        """The call of a statement, preceded by its preparation if it is the first one."""
-        call = f"EXECUTE {name} ({', '.join('%s' for _ in types.split(','))})"
-        if name in self._prepared:
-            return call
-        self._prepared.add(name)
-        return f"PREPARE {name} ({types}) AS {statement()}; {call}"
-
-    def _execute(self, statements: str, values: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    def _execute(self, statements: str, values: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
         """Run statements in one round trip and one transaction; the row of the last of them.
 
         An open transaction is joined, and committed.

@@ -104,6 +104,9 @@ class Job(ABC):
     """The job's options, a dataclass made with :mod:`kivitendo_task_server.jobs.options`: checked
     when a row is created. None: the job looks at ``context.options`` by itself."""
 
+    reads_options: ClassVar[bool] = True
+    """Whether data that cannot be parsed make a run fail before it begins."""
+
     @abstractmethod
     def run(self, context: JobContext) -> JobResult | str | None:
         """Do the work once. Text or None is the result of a success."""

@@ -106,6 +106,7 @@ class PerlJob(Job):
 
     name = ""  # of the class; each instance has its own
     summary = "a job class of kivitendo, run by its own Perl"
+    reads_options = False  # Perl reads the data itself, if at all
 
     def __init__(self, package_name: str) -> None:
         vars(self)["name"] = package_name

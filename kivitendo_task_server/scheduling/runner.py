@@ -47,12 +47,21 @@ def prepare(row: JobRow, settings: Settings) -> Prepared:
     limit = settings.task_server.job_timeout
     try:
         job = registry.find(row.package_name, settings.runners)
-        options = dict(parse_data(row.data))
+        options = _options(job, row)
         if TIME_LIMIT in options:
             limit = _seconds(options.pop(TIME_LIMIT))
     except Exception as error:
         return Prepared(None, {}, limit, _failure(error, row))
     return Prepared(job, options, limit)
+
+
+def _options(job: Job, row: JobRow) -> dict[str, Any]:
+    try:
+        return dict(parse_data(row.data))
+    except JobFailed:
+        if job.reads_options:
+            raise
+        return {}
 
 
 def _seconds(value: object) -> int:

@@ -116,7 +116,7 @@ class TenantLoop:
         return self._failures == 0
 
     async def pass_once(self) -> bool:
-        """One look and what follows from it; whether a run was recorded."""
+        """One look and what follows from it; whether a worker got anywhere."""
         settings = self._service.settings
         if (reason := self._service.hold.reason()) is not None:
             self._set_state(f"held back: {reason}")
@@ -211,19 +211,20 @@ class TenantLoop:
     async def _work(
         self, rule: DueRule, settings: Settings, jobs: tuple[int, ...], *, forced: bool = False
     ) -> bool:
-        """Have a worker run the jobs; whether it recorded anything."""
+        """Have a worker run the jobs; whether it got anywhere."""
         service = self._service
         async with service.slots:
             end = await self._batch(rule, settings, jobs, forced=forced)
             if self._interrupted and service.stopping:
                 await self._batch(rule, settings, tuple(self._interrupted), record_only=True)
-        if end.trouble is not None and not end.recorded:
+        progress = end.recorded > 0 or end.interruption is not None
+        if end.trouble is not None and not progress:
             self._failed(end.trouble)
         else:
             self._works()
             if end.trouble is not None:
-                self._wake.set()  # go on with the rest at once
-        return end.recorded > 0
+                self._wake.set()  # record the interruption, go on with the rest
+        return progress
 
     async def _batch(
         self,

@@ -8,6 +8,7 @@ for interrupted.
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import logging
 import os
 import resource
@@ -54,6 +55,7 @@ def work(channel: socket.socket, output: int) -> int:
     """Be a worker: receive a batch, run it; the exit code. Runs in a process of its own."""
     os.setpgid(0, 0)
     _redirect(output)
+    faulthandler.enable(sys.stderr)  # where it was when it crashed, for the log
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGALRM, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
     signal.signal(INTERRUPT, _interrupt)
@@ -90,7 +92,7 @@ class Worker:
         self._connection = connect(
             batch.tenant.access, purpose=session_name(self._node, os.getpid())
         )
-        self._queue = JobQueue(self._connection, batch.rule, os.getpid())
+        self._queue = JobQueue(self._connection, batch.rule, os.getpid(), forced=batch.forced)
         self._calendar = Calendar()
         self._disk_waited = 0.0
         self._not_on_disk = False
@@ -126,7 +128,7 @@ class Worker:
         deadline = time.monotonic() + patience
         while True:
             started_at = wall_time(self._batch.clock)
-            claim = self._queue.claim(job_id, started_at, forced=self._batch.forced)
+            claim = self._queue.claim(job_id, started_at)
             if claim.locked or time.monotonic() > deadline:
                 return claim
             time.sleep(0.05)

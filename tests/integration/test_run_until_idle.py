@@ -2,71 +2,38 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Any
-from zoneinfo import ZoneInfo
+from datetime import timedelta
 
 import pytest
-from job_rows import Rows, add_job, execute, settings_of
-from kivitendo_fixture import KivitendoDir
+from job_rows import settings_of
+from one_tenant import LOCAL_NOW, NOW, TOMORROW, OneTenant
 
 from kivitendo_task_server.clock import FixedClock
-from kivitendo_task_server.config.settings import DatabaseAccess
-from kivitendo_task_server.scheduling.supervisor import Summary, run_job, run_until_idle
-
-NOW = datetime(2026, 11, 22, 15, 22, 10, tzinfo=ZoneInfo("Europe/Berlin"))
-
-
-@dataclass
-class OneTenant:
-    """An installation with one tenant, served by this process."""
-
-    installation: KivitendoDir
-    access: DatabaseAccess
-
-    def run(self) -> Summary:
-        """Run everything that is due at NOW."""
-        return run_until_idle(
-            settings_of(self.installation), FixedClock(NOW), kivitendo_dir=self.installation.path
-        )
-
-    def execute(self, sql: str, *values: Any) -> Rows:
-        """One statement in the tenant's database."""
-        return execute(self.access, sql, *values)
-
-
-@pytest.fixture
-def tenant(kivitendo_dir: KivitendoDir, tenant_access: DatabaseAccess) -> OneTenant:
-    kivitendo_dir.configure("task_server", node_id="vm")
-    kivitendo_dir.add_tenant("Eins", tenant_access)
-    return OneTenant(kivitendo_dir, tenant_access)
+from kivitendo_task_server.scheduling.supervisor import Summary, run_job
 
 
 def test_success_and_failure_are_recorded(tenant: OneTenant) -> None:
-    access = tenant.access
-    good = add_job(access, description="guter Test", data="result: eins")
-    bad = add_job(access, description="schlechter Test", data="exception: Grüße")
+    good = tenant.add(description="guter Test", data="result: eins")
+    bad = tenant.add(description="schlechter Test", data="exception: Grüße")
     assert tenant.run() == Summary(1, 1, ())
     assert tenant.execute(
         "SELECT package_name, description, run_at, status, result, error, data"
         " FROM background_job_histories ORDER BY id",
     ) == [
-        ("Test", "guter Test", NOW.replace(tzinfo=None), "success", "eins", None, "result: eins"),
+        ("Test", "guter Test", LOCAL_NOW, "success", "eins", None, "result: eins"),
         (
             "Test",
             "schlechter Test",
-            NOW.replace(tzinfo=None),
+            LOCAL_NOW,
             "failure",
             None,
             "Oh cruel world: Grüße",
             "exception: Grüße",
         ),
     ]
-    tomorrow = datetime(2026, 11, 23, 3, 0)
     assert tenant.execute(
         "SELECT id, last_run_at, next_run_at FROM background_jobs ORDER BY id"
-    ) == [(good, NOW.replace(tzinfo=None), tomorrow), (bad, NOW.replace(tzinfo=None), tomorrow)]
+    ) == [(good, LOCAL_NOW, TOMORROW), (bad, LOCAL_NOW, TOMORROW)]
     assert tenant.execute("SELECT * FROM kivitendo_task_server.running_jobs") == []
     assert tenant.run() == Summary(0, 0, ())
 
@@ -102,11 +69,10 @@ def test_due_rule(tenant: OneTenant, only_this_node: bool) -> None:
     tenant.installation.configure(
         "task_server", only_run_tasks_for_this_node=str(int(only_this_node))
     )
-    now = NOW.replace(tzinfo=None)
+    now = LOCAL_NOW
     expected = []
     for kind, active, spec, next_run, last_run, node, due in DUE:
-        job = add_job(
-            tenant.access,
+        job = tenant.add(
             type=kind,
             active=active,
             cron_spec=spec,
@@ -135,7 +101,7 @@ def test_older_release_without_the_later_columns(tenant: OneTenant) -> None:
 
 
 def test_run_job_runs_it_whether_due_or_not(tenant: OneTenant) -> None:
-    job = add_job(tenant.access, active=False, node_id="other", next_run_at=None)
+    job = tenant.add(active=False, node_id="other", next_run_at=None)
     settings = settings_of(tenant.installation)
     summary = run_job(job, settings, FixedClock(NOW), kivitendo_dir=tenant.installation.path)
     assert summary == Summary(1, 0, ())
