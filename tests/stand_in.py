@@ -55,6 +55,14 @@ class Kivitendo:
             assert row is not None
             return row[0]
 
+    def another_connection(self) -> Connection:
+        """A second session in the tenant's database."""
+        return connect(self.tenant.access, purpose="test, beside")
+
+    def reconnect(self) -> None:
+        """A session of its own for a forked process, which must not use its parent's."""
+        self.connection = self.another_connection()
+
     def context(
         self, job: int, package_name: str, data: str | None = None, *, time_limit: int = 60
     ) -> JobContext:

@@ -24,6 +24,7 @@ COMMAND_MODULES: tuple[str, ...] = (
     "config",
     "schedule",
     "preview",
+    "deliveries",
     "demo",
     "install",
     "tenant",

@@ -21,6 +21,7 @@ from kivitendo_task_server.jobs.periodic_invoices.delivery.report import Deliver
 from kivitendo_task_server.jobs.periodic_invoices.delivery.run import (
     MakeRenderer,
     deliver_pending,
+    repeat_deliveries,
 )
 from kivitendo_task_server.jobs.periodic_invoices.delivery.summary import send_summary
 
@@ -31,5 +32,6 @@ __all__ = [
     "Renderer",
     "deliver_pending",
     "enqueue",
+    "repeat_deliveries",
     "send_summary",
 ]

@@ -175,20 +175,21 @@ class Queue:
         with self._connection, self._connection.cursor() as cursor:
             set_state(cursor, delivery, "pending", reason, attempted=True, only_from="pending")
 
-    def repeat(self, ids: Sequence[int] | None) -> int:
+    def repeat(self, ids: Sequence[int] | None) -> list[int]:
         """Make failed (or, named by their ids, also ambiguous) deliveries pending again.
 
-        Returns how many; attempts are counted from 0 again.
+        Returns which; their attempts are counted from 0 again.
         """
         states = ["pending", "failed"] if ids is None else ["pending", "failed", "ambiguous"]
         with self._connection, self._connection.cursor() as cursor:
             cursor.execute(
                 "UPDATE kivitendo_task_server.deliveries"
                 "   SET state = 'pending', attempts = 0, changed_at = now()"
-                " WHERE state = ANY(%s) AND (%s::bigint[] IS NULL OR id = ANY(%s))",
-                (states, ids, ids),
+                " WHERE state = ANY(%(states)s)"
+                "   AND (%(ids)s::bigint[] IS NULL OR id = ANY(%(ids)s)) RETURNING id",
+                {"states": states, "ids": ids},
             )
-            return cursor.rowcount
+            return [row[0] for row in cursor]
 
     def settle_recipients(self, delivery: Delivery, recipients: Sequence[str]) -> list[Delivery]:
         """Have one row for each recipient of the mail that ``delivery`` belongs to.

@@ -13,7 +13,7 @@ import psycopg2
 
 from kivitendo_task_server.database.connection import one_line
 from kivitendo_task_server.database.schema import installed_release
-from kivitendo_task_server.errors import DatabaseError, TaskServerError
+from kivitendo_task_server.errors import DatabaseError, TaskServerError, UsageError
 from kivitendo_task_server.jobs.interface import JobContext
 from kivitendo_task_server.jobs.periodic_invoices.behaviour import behaviour_of
 from kivitendo_task_server.jobs.periodic_invoices.delivery.documents import DocumentStore
@@ -49,26 +49,52 @@ _FAULTS = (TaskServerError, OSError, ValueError, psycopg2.Error)
 
 
 def deliver_pending(
-    context: JobContext,
-    *,
-    make_renderer: MakeRenderer = PerlRenderer,
-    ids: Sequence[int] | None = None,
-    wait: bool = True,
+    context: JobContext, *, make_renderer: MakeRenderer = PerlRenderer
 ) -> DeliveryReport:
-    """Do all pending deliveries of the context's tenant (or those of ``ids``), and say what came.
+    """Do all pending deliveries of the context's tenant, and say what came of them.
 
-    ``wait``: for another process that is delivering, up to a minute; it is told as a problem.
+    Waits up to a minute for another process that is delivering; then it is told as a problem.
     Raises DatabaseError if the database is lost; what is not done then stays pending.
     """
+    return _deliver(context, make_renderer, lambda queue: queue.select(["pending"]), wait=True)
+
+
+def repeat_deliveries(
+    context: JobContext, ids: Sequence[int] | None, *, make_renderer: MakeRenderer = PerlRenderer
+) -> DeliveryReport:
+    """Do pending and failed deliveries again, or those of ``ids``, ambiguous ones included.
+
+    The other recipients of the same mail who still wait for it get it, too.
+    """
+
+    def chosen(queue: Queue) -> list[Delivery]:
+        repeated = queue.repeat(ids)
+        if ids is not None and (unknown := sorted(set(ids) - set(repeated))):
+            raise UsageError(
+                f"no delivery to repeat: {', '.join(map(str, unknown))}",
+                remedy="see deliveries for their numbers",
+            )
+        return queue.select(["pending"], ids=repeated)
+
+    return _deliver(context, make_renderer, chosen, wait=False)
+
+
+def _deliver(
+    context: JobContext,
+    make_renderer: MakeRenderer,
+    choose: Callable[[Queue], list[Delivery]],
+    *,
+    wait: bool,
+) -> DeliveryReport:
     queue = Queue(context.connection)
     report = DeliveryReport()
     try:
         with exclusive(context.connection, wait=wait):
             for lost in queue.recover():
                 _note(report, lost, lost.invnumber or "?", _AMBIGUOUS.format(lost.id))
-            pending = queue.select(["pending"], ids=ids)
-            if pending:
-                Run(context, queue, make_renderer, report).deliver(pending)
+            chosen = choose(queue)
+            if chosen:
+                Run(context, queue, make_renderer, report).deliver(chosen)
             queue.forget_old()
     except DeliveryBusy as busy:
         report.problems.append(str(busy))
