@@ -13,6 +13,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from kivitendo_fixture import DEFAULTS
 
 from kivitendo_task_server.clock import FixedClock
 from kivitendo_task_server.config.settings import DatabaseAccess, Settings
@@ -130,7 +131,9 @@ def kivitendo(
     directory = tmp_path / "kivitendo"
     shutil.copytree(STAND_IN, directory)
     (directory / "users" / "session_files").mkdir(parents=True)
-    config_file = tmp_path / "kivitendo.conf"
+    config_file = directory / "config" / "kivitendo.conf"
+    config_file.parent.mkdir()
+    (config_file.parent / "kivitendo.conf.default").write_text(DEFAULTS)
     config_file.write_text(
         "[authentication/database]\n"
         f"host = {auth_access.host}\nport = {auth_access.port}\ndb = {auth_access.name}\n"
