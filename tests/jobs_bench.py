@@ -22,6 +22,29 @@ from kivitendo_task_server.jobs.interface import Job, JobContext, JobResult, Job
 NOW = datetime(2026, 11, 22, 16, 0, 16, tzinfo=ZoneInfo("Europe/Berlin"))
 
 
+MORE_TABLES = Path(__file__).with_name("integration") / "jobs" / "more_tables.sql"
+"""Tables that the demo's schema has not, for tests of jobs."""
+
+BASIC_ROWS = """
+INSERT INTO currencies (id, name) VALUES (1, 'EUR');
+INSERT INTO chart (id, accno, description, charttype, category, link) VALUES
+    (10, '1400', 'Forderungen', 'A', 'A', 'AR'), (11, '1600', 'Verbindlichkeiten', 'A', 'L', 'AP');
+INSERT INTO countries (id, iso2, description_en, description_de) VALUES
+    (1, 'DE', 'Germany', 'Deutschland');
+INSERT INTO defaults (currency_id, ar_chart_id, ap_chart_id, address_country_id)
+    VALUES (1, 10, 11, 1);
+INSERT INTO tax_zones (id, description, sortkey) VALUES (1, 'Inland', 1);
+INSERT INTO units (name, sortkey) VALUES ('Stck', 1);
+INSERT INTO part_classifications (id, description) VALUES (0, 'none');
+INSERT INTO project_types (id, position) VALUES (1, 1);
+INSERT INTO project_statuses (id, name, description, position) VALUES
+    (1, 'presales', 'Akquise', 1), (2, 'planning', 'In Planung', 2),
+    (3, 'running', 'In Bearbeitung', 3), (4, 'done', 'Abgeschlossen', 4);
+INSERT INTO employee (id, login, name) VALUES (100, 'demo', 'Demo Benutzer');
+"""
+"""Rows every tenant has."""
+
+
 @dataclass
 class Bench:
     """One tenant, one transaction, and the knobs a test may turn before it runs a job."""

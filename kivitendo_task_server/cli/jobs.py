@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -158,23 +158,24 @@ def run_disable(arguments: argparse.Namespace) -> int:
     """Deactivate a job."""
     from kivitendo_task_server.database import job_rows
 
-    _, tenants = _here(arguments)
-    with _database(_one_tenant(tenants)) as connection:
-        row = _existing(connection, arguments.id)
-        job_rows.deactivate(connection, row.id)
-    print(f"job {row.id} ({row.package_name}) disabled")
-    return 0
+    return _change(arguments, job_rows.deactivate, "disabled")
 
 
 def run_delete(arguments: argparse.Namespace) -> int:
     """Delete a job."""
     from kivitendo_task_server.database import job_rows
 
+    return _change(arguments, job_rows.delete, "deleted")
+
+
+def _change(
+    arguments: argparse.Namespace, change: Callable[[Connection, int], None], done: str
+) -> int:
     _, tenants = _here(arguments)
     with _database(_one_tenant(tenants)) as connection:
         row = _existing(connection, arguments.id)
-        job_rows.delete(connection, row.id)
-    print(f"job {row.id} ({row.package_name}) deleted")
+        change(connection, row.id)
+    print(f"job {row.id} ({row.package_name}) {done}")
     return 0
 
 
@@ -196,7 +197,9 @@ def _print_jobs(here: Installation, rows: list[ListedJob]) -> None:
     from kivitendo_task_server.cli.table import print_table
     from kivitendo_task_server.jobs import registry
 
-    runners = here.settings.runners
+    settings, folder = here.settings.runners, here.kivitendo_dir
+    names = {row.package_name for row in rows}
+    runners = {name: registry.choose(name, settings, folder).runner for name in names}
     header = ("ID", "JOB", "TYPE", "SCHEDULE", "ACTIVE", "LAST RUN", "STATUS", "NEXT RUN", "RUNNER")
     print_table(
         header,
@@ -205,7 +208,7 @@ def _print_jobs(here: Installation, rows: list[ListedJob]) -> None:
                 *(str(row.id), row.package_name, row.type or "-", row.cron_spec or "-"),
                 *("yes" if row.active else "no", _time(row.last_run_at), row.last_status or "-"),
                 _time(row.next_run_at),
-                registry.choose(row.package_name, runners, here.kivitendo_dir).runner,
+                runners[row.package_name],
             )
             for row in rows
         ],

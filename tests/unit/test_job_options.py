@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kivitendo_task_server.errors import JobFailed
+from kivitendo_task_server.jobs.interface import Job
 from kivitendo_task_server.jobs.options import (
     NoOptions,
     choice,
+    option_name,
     read_options,
     switch,
     text,
     texts,
     whole_number,
 )
+from kivitendo_task_server.jobs.registry import NATIVE, job_class
 
 
 @dataclass(frozen=True)
@@ -95,3 +100,26 @@ def test_a_job_without_options_takes_none() -> None:
     assert read_options(NoOptions, {}) == NoOptions()
     with pytest.raises(JobFailed, match=r"unknown: a \(known: none\)"):
         read_options(NoOptions, {"a": "1"})
+
+
+KINDS = [kind for name in NATIVE if (kind := job_class(name)) and kind.Options is not None]
+VALUES = st.recursive(
+    st.none() | st.text() | st.sampled_from(["0", "1", "-5", "1e9", "today", "\0", "a@b"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@given(data=st.data(), kind=st.sampled_from(KINDS))
+def test_no_data_do_more_to_a_native_job_than_fail(data: st.DataObject, kind: type[Job]) -> None:
+    assert kind.Options is not None
+    names = [option_name(option) for option in fields(kind.Options)]
+    keys = st.sampled_from(names) | st.text(max_size=5) if names else st.text(max_size=5)
+    given_data = data.draw(st.dictionaries(keys, VALUES, max_size=6))
+    try:
+        options = read_options(kind.Options, given_data)
+    except JobFailed as error:
+        assert str(error).startswith("the job's options are wrong: ")
+    else:
+        assert set(given_data) <= set(names)
+        assert isinstance(options, kind.Options)

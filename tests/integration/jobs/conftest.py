@@ -10,14 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from jobs_bench import Bench
+from jobs_bench import BASIC_ROWS, MORE_TABLES, Bench
 from mail_peer import Mailbox, smtp_server
 
 from kivitendo_task_server.config.settings import DatabaseAccess, MailDelivery, Settings
 from kivitendo_task_server.database.connection import Connection, connect
 from kivitendo_task_server.demo.postgres import EmbeddedPostgres
-
-MORE_TABLES = Path(__file__).with_name("more_tables.sql")
 
 
 @pytest.fixture(scope="session")
@@ -39,25 +37,6 @@ def _create(cluster: EmbeddedPostgres, name: str, template: str) -> None:
     with connection.cursor() as cursor:
         cursor.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
     connection.close()
-
-
-BASIC_ROWS = """
-INSERT INTO currencies (id, name) VALUES (1, 'EUR');
-INSERT INTO chart (id, accno, description, charttype, category, link) VALUES
-    (10, '1400', 'Forderungen', 'A', 'A', 'AR'), (11, '1600', 'Verbindlichkeiten', 'A', 'L', 'AP');
-INSERT INTO countries (id, iso2, description_en, description_de) VALUES
-    (1, 'DE', 'Germany', 'Deutschland');
-INSERT INTO defaults (currency_id, ar_chart_id, ap_chart_id, address_country_id)
-    VALUES (1, 10, 11, 1);
-INSERT INTO tax_zones (id, description, sortkey) VALUES (1, 'Inland', 1);
-INSERT INTO units (name, sortkey) VALUES ('Stck', 1);
-INSERT INTO part_classifications (id, description) VALUES (0, 'none');
-INSERT INTO project_types (id, position) VALUES (1, 1);
-INSERT INTO project_statuses (id, name, description, position) VALUES
-    (1, 'presales', 'Akquise', 1), (2, 'planning', 'In Planung', 2),
-    (3, 'running', 'In Bearbeitung', 3), (4, 'done', 'Abgeschlossen', 4);
-INSERT INTO employee (id, login, name) VALUES (100, 'demo', 'Demo Benutzer');
-"""
 
 
 @pytest.fixture
