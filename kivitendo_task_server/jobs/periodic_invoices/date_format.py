@@ -46,6 +46,7 @@ def quarter(day: date) -> int:
 
 
 def _weeks_since(day: date, *, monday_first: bool) -> int:
+    """``%U`` and ``%W`` as the original counts: one less than C in a year that begins a week."""
     weekday = day.isoweekday() if monday_first else day.isoweekday() % 7
     return (day.timetuple().tm_yday - 1 - weekday + 13) // 7 - 1
 
@@ -142,14 +143,15 @@ _METHODS: dict[str, _Token] = {
     "epoch": _TOKENS["s"],
 }
 
-_PATTERN = re.compile(r"%\{(\w+)\}|%([%a-zA-Z])|%(\d+)N")
+_PATTERN = re.compile(r"%\{(\w+)\}|%([%a-zA-Z])|%([0-9]+)N")
+_LONGEST_FRACTION = 2  # digits of the n in %nN; nobody wants a text of millions of zeros
 
 
 def formatted(day: date, pattern: str) -> str:
     """Apply a ``format=`` pattern to the base date of a variable (3.4).
 
-    Raises TaskServerError for a ``%`` with a letter that means nothing; an unknown ``%{method}``
-    and a ``%`` before anything else stay as they are.
+    Raises TaskServerError for a ``%`` with a letter that means nothing, and for a fraction of
+    absurd length; an unknown ``%{method}`` and a ``%`` before anything else stay as they are.
     """
 
     def replace(match: re.Match[str]) -> str:
@@ -158,7 +160,12 @@ def formatted(day: date, pattern: str) -> str:
             known = _METHODS.get(method)
             return known(day) if known else match.group(0)
         if digits is not None:
-            return "000000000"[: int(digits)].ljust(int(digits), "0")
+            if len(digits) > _LONGEST_FRACTION:
+                raise TaskServerError(
+                    f"the pattern »{pattern}« asks for {digits} digits of a second",
+                    remedy="use %N, or %3N for three digits",
+                )
+            return "0" * int(digits)
         token = _TOKENS.get(letter)
         if token is None:
             raise TaskServerError(
