@@ -46,9 +46,9 @@ def quarter(day: date) -> int:
 
 
 def _weeks_since(day: date, *, monday_first: bool) -> int:
-    """``%U`` and ``%W`` as the original counts: one less than C in a year that begins a week."""
+    """``%U`` and ``%W`` as the original counts: in some years one less than C's strftime."""
     weekday = day.isoweekday() if monday_first else day.isoweekday() % 7
-    return (day.timetuple().tm_yday - 1 - weekday + 13) // 7 - 1
+    return max(0, (day.timetuple().tm_yday - 1 - weekday + 13) // 7 - 1)
 
 
 def _epoch(day: date) -> int:
