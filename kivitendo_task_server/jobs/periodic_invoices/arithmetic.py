@@ -49,7 +49,7 @@ def rounded_to_precision(value: float, precision: float, digits: int = DIGITS) -
 def as_real(value: float) -> float:
     """What a ``real`` column gives back when it is read as text: the shortest text of a float4."""
     stored = struct.unpack("f", struct.pack("f", value))[0]
-    for significant in (6, 7, 8, 9):
+    for significant in range(1, 10):
         shortest = float(f"{stored:.{significant}g}")
         if struct.unpack("f", struct.pack("f", shortest))[0] == stored:
             return shortest

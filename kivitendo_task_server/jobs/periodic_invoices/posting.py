@@ -7,7 +7,6 @@ committing is the caller's business (see run.py).
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -20,6 +19,7 @@ from kivitendo_task_server.database.schema import Columns
 from kivitendo_task_server.errors import TaskServerError
 from kivitendo_task_server.jobs.periodic_invoices import closing
 from kivitendo_task_server.jobs.periodic_invoices.arithmetic import sent
+from kivitendo_task_server.jobs.periodic_invoices.copying import copy_rows
 from kivitendo_task_server.jobs.periodic_invoices.master_data import Cursor, Defaults
 from kivitendo_task_server.jobs.periodic_invoices.model import Line, PlannedInvoice, PostedInvoice
 from kivitendo_task_server.jobs.periodic_invoices.numbers import successors
@@ -130,7 +130,7 @@ def _write_heads(cursor: Cursor, numbered: list[_Numbered], present: frozenset[s
             values = {"id": one.ar_id, "invnumber": one.invnumber, **one.planned.ar}
             yield [values[name] for name in names]
 
-    _copy(cursor, "ar", names, rows())
+    copy_rows(cursor, "ar", names, rows())
 
 
 _LINE_COLUMNS = (
@@ -157,7 +157,7 @@ def _write_lines(
                 written.append((values["id"], line))
                 yield [values.get(name) for name in names]
 
-    _copy(cursor, "invoice", names, rows())
+    copy_rows(cursor, "invoice", names, rows())
     return written
 
 
@@ -171,7 +171,7 @@ def _write_links(cursor: Cursor, numbered: list[_Numbered], lines: list[tuple[in
         for key, line in lines
         if line.item_id is not None
     ]
-    _copy(cursor, "record_links", ("from_table", "from_id", "to_table", "to_id"), links)
+    copy_rows(cursor, "record_links", ("from_table", "from_id", "to_table", "to_id"), links)
 
 
 def _write_postings(cursor: Cursor, numbered: list[_Numbered], database_date: date) -> None:
@@ -179,7 +179,7 @@ def _write_postings(cursor: Cursor, numbered: list[_Numbered], database_date: da
         "trans_id", "chart_id", "amount", "taxkey", "tax_id", "chart_link", "transdate", "gldate",
         "project_id", "cleared", "fx_transaction", "ob_transaction", "cb_transaction",
     )  # fmt: skip
-    _copy(
+    copy_rows(
         cursor,
         "acc_trans",
         names,
@@ -196,7 +196,7 @@ def _write_postings(cursor: Cursor, numbered: list[_Numbered], database_date: da
 
 
 def _remember_periods(cursor: Cursor, numbered: list[_Numbered]) -> None:
-    _copy(
+    copy_rows(
         cursor,
         "periodic_invoices",
         ("config_id", "ar_id", "period_start_date"),
@@ -287,47 +287,3 @@ def _clone_variables(
             module,
         ),
     )
-
-
-# COPY's text format, with a mark for NULL that needs no backslash: whether a line has to be escaped
-# is then seen by one look at the line
-_NULL = "\x01"
-_ESCAPES = str.maketrans({"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t", _NULL: "\\x01"})
-
-
-def _copy(cursor: Cursor, table: str, names: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Write rows by COPY."""
-    text = "".join([_copy_line(row) for row in rows])
-    if text:
-        columns = ", ".join(names)
-        cursor.copy_expert(
-            f"COPY {table} ({columns}) FROM STDIN WITH (NULL '{_NULL}')", io.StringIO(text)
-        )
-
-
-def _copy_line(row: Sequence[Any]) -> str:
-    texts = [
-        value
-        if type(value) is str
-        else _NULL
-        if value is None
-        else ("t" if value else "f")
-        if type(value) is bool
-        else str(value)
-        for value in row
-    ]
-    line = "\t".join(texts)
-    if (
-        "\\" in line
-        or "\n" in line
-        or "\r" in line
-        or line.count("\t") >= len(texts)
-        or line.count(_NULL) != row.count(None)
-    ):
-        line = "\t".join(
-            [
-                _NULL if value is None else text.translate(_ESCAPES)
-                for value, text in zip(row, texts, strict=True)
-            ]
-        )
-    return line + "\n"
