@@ -18,15 +18,15 @@ def templates_directory() -> Path:
 
 
 def render(name: str, **values: Any) -> str:
-    """The template ``name`` (such as ``mail/works_again.txt``) with ``values``.
+    """The template ``name`` (such as ``mail/works_again.txt.j2``) with ``values``.
 
-    A value that a template uses must be given. In templates ending with ``.html`` values are
+    A value that a template uses must be given. In templates ending with ``.html.j2`` values are
     escaped.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(templates_directory()),
         undefined=jinja2.StrictUndefined,
-        autoescape=jinja2.select_autoescape(("html",), default=False),
+        autoescape=jinja2.select_autoescape(("html.j2",), default=False),
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,

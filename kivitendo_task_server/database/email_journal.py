@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -10,10 +10,13 @@ from typing import Any
 from psycopg2 import sql
 
 from kivitendo_task_server.database.connection import Connection
+from kivitendo_task_server.database.schema import Columns, existing_columns
 
 NO_JOURNAL = 0
 WITH_CONTENT = 2
 """``defaults.email_journal``: 0 nothing is kept, 1 without the attachments' bytes, 2 with them."""
+
+_TABLES = ("email_journal", "email_journal_attachments", "record_links", "defaults")
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ def record(
     ``linked_from`` (table, id) adds a row of record_links, for instance from ``ar``. None if the
     tenant keeps no journal, or its kivitendo has none yet (before 3.4).
     """
-    columns = _columns(connection)
+    columns = existing_columns(connection, _TABLES)
     if not columns["email_journal"]:
         return None
     level = _level(connection, columns)
@@ -105,22 +108,7 @@ def record(
     return entry_id
 
 
-def _columns(connection: Connection) -> dict[str, set[str]]:
-    """The columns that these tables have in this release of kivitendo."""
-    tables = ("email_journal", "email_journal_attachments", "record_links", "defaults")
-    found: dict[str, set[str]] = {table: set() for table in tables}
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT table_name::text, column_name::text FROM information_schema.columns"
-            " WHERE table_schema = 'public' AND table_name = ANY(%s)",
-            (list(tables),),
-        )
-        for table, column in cursor:
-            found[table].add(column)
-    return found
-
-
-def _level(connection: Connection, columns: Mapping[str, set[str]]) -> int:
+def _level(connection: Connection, columns: Columns) -> int:
     if "email_journal" not in columns["defaults"]:
         return WITH_CONTENT
     with connection.cursor() as cursor:
@@ -137,7 +125,7 @@ def _employee_id(connection: Connection, login: str) -> int | None:
 
 
 def _insert(
-    connection: Connection, table: str, existing: set[str], values: Mapping[str, Any]
+    connection: Connection, table: str, existing: Collection[str], values: Mapping[str, Any]
 ) -> int:
     """Insert what the table has columns for, and give the new row's id."""
     used = {name: _storable(value) for name, value in values.items() if name in existing}

@@ -1,20 +1,20 @@
-"""Single look-ups about users in kivitendo's authentication database."""
+"""Look-ups about users in kivitendo's authentication database."""
 
 from __future__ import annotations
+
+from collections.abc import Collection
 
 from kivitendo_task_server.database.connection import Connection
 
 
-def email_of_login(connection: Connection, login: str) -> str | None:
-    """The e-mail setting of a login (task-server.md, b.4).
-
-    None if there is no such login or it has none.
-    """
+def emails_of(connection: Connection, logins: Collection[str]) -> dict[str, str]:
+    """Login -> e-mail setting (task-server.md, b.4), of those who exist and have one."""
     with connection.cursor() as cursor:
         cursor.execute(
-            'SELECT c.cfg_value FROM auth.user_config c JOIN auth."user" u ON u.id = c.user_id'
-            " WHERE u.login = %s AND c.cfg_key = 'email'",
-            (login,),
+            """SELECT u.login, btrim(c.cfg_value)
+               FROM auth."user" u
+               JOIN auth.user_config c ON c.user_id = u.id AND c.cfg_key = 'email'
+               WHERE u.login = ANY(%s) AND btrim(c.cfg_value) <> ''""",
+            (list(logins),),
         )
-        row = cursor.fetchone()
-    return row[0] or None if row else None
+        return dict(cursor.fetchall())

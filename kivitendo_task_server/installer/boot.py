@@ -14,10 +14,10 @@ from typing import Any
 
 import jinja2
 
-import kivitendo_task_server
 from kivitendo_task_server.installer.host import Host, service_units
 from kivitendo_task_server.installer.installation import Installation
 from kivitendo_task_server.installer.remembered import PATH as SETTINGS
+from kivitendo_task_server.templating import templates_directory
 
 NAME = "kivitendo-task-server"
 UMBRELLA = f"{NAME}.service"
@@ -93,13 +93,6 @@ def boot_files(
 def render(template: str, values: dict[str, Any]) -> str:
     """The text of one template below ``templates/boot`` (without its suffix ``.j2``)."""
     return _environment().get_template(f"boot/{template}.j2").render(values)
-
-
-def templates_directory() -> Path:
-    """Where the templates lie: beside the package's modules, in a checkout beside the package."""
-    package = Path(kivitendo_task_server.__file__).parent
-    installed = package / "templates"
-    return installed if installed.is_dir() else package.parent / "templates"
 
 
 def _values(host: Host, installation: Installation, program: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from html import escape
 from typing import Any, Literal
 
 from kivitendo_task_server.database.email_journal import record
+from kivitendo_task_server.database.users import emails_of
 from kivitendo_task_server.errors import JobFailed
 from kivitendo_task_server.jobs.interface import JobContext
 from kivitendo_task_server.log import fields
@@ -105,15 +106,8 @@ def composed(sender: str, to: str, subject: str, text: Text, *, bcc: str = "") -
 
 def emails(context: JobContext, logins: list[str]) -> dict[str, str]:
     """Login -> address of those users who exist and have one that is not blank."""
-    with closing(context.auth_connection()) as auth, auth, auth.cursor() as cursor:
-        cursor.execute(
-            """SELECT u.login, btrim(c.cfg_value)
-               FROM auth."user" u
-               JOIN auth.user_config c ON c.user_id = u.id AND c.cfg_key = 'email'
-               WHERE u.login = ANY(%s) AND btrim(c.cfg_value) <> ''""",
-            (logins,),
-        )
-        return dict(cursor.fetchall())
+    with closing(context.auth_connection()) as auth, auth:
+        return emails_of(auth, logins)
 
 
 def address_of(context: JobContext, configured: str) -> str | None:

@@ -19,7 +19,7 @@ import psycopg2
 from kivitendo_task_server.database import email_journal, failure_mails, own_schema
 from kivitendo_task_server.database.connection import Connection, connect, one_line
 from kivitendo_task_server.database.failure_mails import Episode
-from kivitendo_task_server.database.users import email_of_login
+from kivitendo_task_server.database.users import emails_of
 from kivitendo_task_server.errors import TaskServerError
 from kivitendo_task_server.log import KeyValueFormatter, fields, logger
 from kivitendo_task_server.mail import Outcome, delivery_settings, send
@@ -191,8 +191,8 @@ def _recipients(order: Order) -> str:
         return tenant.user.email
     connection = connect(order.settings.auth_database, purpose=PURPOSE)
     with contextlib.closing(connection):
-        address = email_of_login(connection, who)
-    if not address or "@" not in address:
+        address = emails_of(connection, [who]).get(who, "")
+    if "@" not in address:
         raise TaskServerError(
             f"the login {who!r} does not exist or has no e-mail address",
             where=f"{order.settings.config_file}: [task_server/notify_on_failure] send_email_to",

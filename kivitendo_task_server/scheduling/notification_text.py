@@ -15,8 +15,8 @@ from kivitendo_task_server.scheduling.notice import Notice, Order
 
 log = logger(__name__)
 
-OWN_FAILURE = "mail/failure_notification.txt"
-OWN_RECOVERY = "mail/works_again.txt"
+OWN_FAILURE = "mail/failure_notification.txt.j2"
+OWN_RECOVERY = "mail/works_again.txt.j2"
 
 
 def mail_for(

@@ -163,6 +163,20 @@ def test_a_failing_job_is_told_at_once_and_that_it_works_again(stage: Stage) -> 
     assert "Der Fehler bestand seit dem 22.11.2026 15:54" in stage.bodies[1]
 
 
+def test_a_tenant_that_cannot_be_reached_is_told_of(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also from the supervisor; without the patience that a restart of PostgreSQL deserves."""
+    monkeypatch.setitem(Notifier.__init__.__kwdefaults__, "patience", 0.0)
+    gone = replace(stage.tenant.access, port=free_port())
+    stage.installation.add_tenant("Weg", gone, "weg")
+    summary = run_until_idle(stage.settings, FixedClock(NOW), kivitendo_dir=stage.installation.path)
+    assert summary.unreachable == ("Weg",)
+    assert len(stage.mailbox.messages) == 1
+    assert "der Mandant „Weg“ kann nicht bedient werden" in stage.bodies[0]
+    assert "Connection refused" in stage.bodies[0]
+
+
 def test_nobody_to_notify_costs_nothing(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     stage.configure(send_email_to="")
     monkeypatch.setattr(Notifier, "_send", None)  # would fail if it were called

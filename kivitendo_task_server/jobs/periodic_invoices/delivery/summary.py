@@ -10,6 +10,7 @@ from typing import Any, Literal
 import jinja2
 
 from kivitendo_task_server.database.email_journal import record
+from kivitendo_task_server.database.users import emails_of
 from kivitendo_task_server.errors import TaskServerError
 from kivitendo_task_server.jobs.interface import JobContext
 from kivitendo_task_server.jobs.periodic_invoices.date_format import in_user_format
@@ -18,8 +19,8 @@ from kivitendo_task_server.jobs.periodic_invoices.outcome import Outcome
 from kivitendo_task_server.log import fields
 from kivitendo_task_server.mail import AddressError, Mail, delivery_settings, send
 from kivitendo_task_server.mail.journal import journal_entry, unsendable_entry
-from kivitendo_task_server.template_files import templates_directory
 from kivitendo_task_server.template_toolkit import TemplateError, render_file
+from kivitendo_task_server.templating import templates_directory
 
 TEMPLATE = "mail/periodic_invoices.txt.j2"
 SENDER = "kivitendo Daemon <root@localhost>"
@@ -77,14 +78,8 @@ def _recipient(context: JobContext, configured: str) -> str:
 
 
 def _email_of(context: JobContext, login: str) -> str:
-    with closing(context.auth_connection()) as auth, auth, auth.cursor() as cursor:
-        cursor.execute(
-            'SELECT cfg_value FROM auth."user" JOIN auth.user_config ON user_id = id'
-            " WHERE login = %s AND cfg_key = 'email'",
-            (login,),
-        )
-        row = cursor.fetchone()
-    return str(row[0] or "").strip() if row else ""
+    with closing(context.auth_connection()) as auth, auth:
+        return emails_of(auth, [login]).get(login, "")
 
 
 def _text(
