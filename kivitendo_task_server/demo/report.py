@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -77,10 +78,10 @@ class Run:
 
     @property
     def summary(self) -> str:
-        """The headings of a long text ("3 invoices posted:"), or a short one itself."""
+        """The headings of a long text ("3 invoices posted:"), or its beginning."""
         text = (self.result or self.error or "").strip()
         headings = [line[:-1] for line in text.splitlines() if line.endswith(":")]
-        return ", ".join(headings) or text
+        return ", ".join(headings) or textwrap.shorten(text, 50, placeholder=" ...")
 
 
 def read_invoices(connection: Connection) -> list[Invoice]:
@@ -176,4 +177,4 @@ def runs_table(runs: Sequence[tuple[str, Run]]) -> str:
         for tenant, run in runs
     ]
     headers = ("tenant", "job", "run at", "status", "result or error")
-    return tabulate(rows, headers, disable_numparse=True, maxcolwidths=[None] * 4 + [50])
+    return tabulate(rows, headers, disable_numparse=True)
