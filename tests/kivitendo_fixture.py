@@ -18,41 +18,10 @@ from pathlib import Path
 
 from kivitendo_task_server.config.settings import DatabaseAccess
 from kivitendo_task_server.database.connection import connect
+from kivitendo_task_server.demo.kivitendo_folder import DEFAULTS
 
 CHECKOUT = Path(__file__).parent.parent
 COMMAND = (sys.executable, "-m", "kivitendo_task_server")
-
-DEFAULTS = """\
-[authentication]
-session_timeout = 480
-
-[authentication/database]
-host     = localhost
-port     = 5432
-db       = kivitendo_auth
-user     = postgres
-password =
-
-[system]
-language = de
-
-[mail_delivery]
-method = smtp
-host   = localhost
-
-[periodic_invoices]
-send_email_to =
-
-[task_server]
-run_as =
-debug  = 0
-
-[task_server/notify_on_failure]
-send_email_to =
-
-[debug]
-file_name = users/kivitendo-debug.log
-"""
 
 
 @dataclass

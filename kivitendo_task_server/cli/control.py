@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kivitendo_task_server import __version__
+from kivitendo_task_server.daemon import NAME
 from kivitendo_task_server.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from kivitendo_task_server.config.location import Location
     from kivitendo_task_server.config.settings import Loaded
-
-NAME = "kivitendo-background-jobs"
 
 
 def options(parser: argparse.ArgumentParser) -> None:

@@ -14,12 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from kivitendo_task_server.config.location import LOCAL_FILES
-from kivitendo_task_server.daemon import pidfile, report
+from kivitendo_task_server.daemon import NAME, pidfile, report
 from kivitendo_task_server.daemon.piddirectory import path_for
 from kivitendo_task_server.daemon.pidfile import Found, State
 from kivitendo_task_server.errors import ConfigurationError, ControlError, PrivilegeError
-
-NAME = "kivitendo-background-jobs"
 
 PATIENCE = 10.0
 """Seconds on top of the service's ``stop_timeout`` before ``stop`` sends the second signal."""
@@ -62,7 +60,7 @@ def status(pid_file: Path, say: Say) -> int:
             say(f"{NAME} running - pid {found.pid}")
             return 0
         case State.EMPTY:
-            raise invalid_but_locked(pid_file)
+            raise pidfile.refusal(pid_file, found)
         case _:
             say(f"{NAME} dead")
             return 1
@@ -81,34 +79,34 @@ def details(pid_file: Path) -> list[str]:
     lines = [f"version: {told.version}", f"state: {told.text}"]
     if told.reload_error:
         lines.append(f"the last reload failed, the old configuration is used: {told.reload_error}")
-    return [*lines, *(f"tenant {name}: {state}" for name, state in told.tenants.items())]
+    lines += [f"tenant {name}: {state}" for name, state in told.tenants.items()]
+    # names and errors come from databases: nothing in them may move the cursor or forge a line
+    return [
+        " ".join("".join(c if c.isprintable() else " " for c in line).split()) for line in lines
+    ]
 
 
-def stop(pid_file: Path, say: Say, stop_timeout: int | None = None) -> None:
+def stop(pid_file: Path, say: Say, stop_timeout: int = 60) -> None:
     """End the service: running jobs may finish in its ``stop_timeout``, then ever more strictly.
 
     ``stop_timeout`` (seconds) is used where the service itself does not tell its own. Raises
     PrivilegeError for another user's service (weakness 7), ControlError if it does not end.
     """
     found = _settled(pid_file)
-    if not found.alive:
+    if found.alive and found.pid is not None:
+        told = report.read(pid_file, found.pid)
+        if told is not None:
+            stop_timeout = told.stop_timeout
+        _end(pid_file, found.pid, found.state is State.FOREIGN, say, stop_timeout)
+    else:
         say(f"No {NAME} running")
-        pidfile.remove_stale(pid_file)
-        return
-    assert found.pid is not None
-    told = report.read(pid_file, found.pid)
-    if told is not None:
-        stop_timeout = told.stop_timeout
-    _end(pid_file, found, say, 60 if stop_timeout is None else stop_timeout)
-    pidfile.remove_stale(pid_file)
+    if pidfile.remove_stale(pid_file):
+        report.remove(pid_file)
 
 
-def _end(pid_file: Path, found: Found, say: Say, stop_timeout: int) -> None:
+def _end(pid_file: Path, pid: int, foreign: bool, say: Say, stop_timeout: int) -> None:
     """The kill dialogue (c.3), its first step as long as jobs may take to finish."""
-    pid = found.pid
-    assert pid is not None
-    # the Perl original knows no graceful end; INT is what it takes for one
-    foreign = found.state is State.FOREIGN
+    # kivitendo's own server knows no graceful end; INT is what it takes for one
     first = signal.SIGINT if foreign else signal.SIGTERM
     patience = 15.0 if foreign else stop_timeout + PATIENCE
     if not _send(pid, first):
@@ -169,11 +167,6 @@ def reload(pid_file: Path, say: Say) -> None:
         f"the service has not answered in {RELOAD_TIMEOUT:.0f} seconds",
         remedy="look into its log",
     )
-
-
-def invalid_but_locked(pid_file: Path) -> ControlError:
-    """A start is under way, or hung before its first step was over."""
-    return ControlError(f"Pid file {pid_file} is invalid but locked, exiting")
 
 
 def _settled(pid_file: Path) -> Found:

@@ -16,7 +16,6 @@ import stat
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 from kivitendo_task_server.errors import ControlError, PrivilegeError
 
@@ -81,18 +80,20 @@ def inspect(path: Path) -> Found:
         os.close(descriptor)
 
 
-def remove_stale(path: Path) -> None:
-    """Remove a PID file that nobody holds; one that somebody holds stays.
+def remove_stale(path: Path) -> bool:
+    """Remove a PID file that nobody holds; one that somebody holds stays. Whether none is left.
 
     Raises PrivilegeError if the directory may not be changed.
     """
     try:
         descriptor = _open(path, os.O_RDONLY)
     except FileNotFoundError:
-        return
+        return True
     try:
-        if _lock(descriptor, fcntl.LOCK_EX) and _is_still(descriptor, path):
-            path.unlink()
+        if not _lock(descriptor, fcntl.LOCK_EX) or not _is_still(descriptor, path):
+            return False
+        path.unlink()
+        return True
     except PermissionError as error:
         raise denied(path, "removed", error) from error
     finally:
@@ -100,14 +101,14 @@ def remove_stale(path: Path) -> None:
 
 
 class PidFile:
-    """Our own PID file while we run: ``with PidFile.acquire(path): …``."""
+    """Our own PID file while we run: ``with closing(PidFile.acquire(path)): …``."""
 
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
         self._descriptor = descriptor
         self._owner = os.getpid()
         # a lock lives as long as any process has the file open: no child may hold ours after us
-        os.register_at_fork(after_in_child=self.release)
+        os.register_at_fork(after_in_child=self.close)
 
     @classmethod
     def acquire(cls, path: Path) -> PidFile:
@@ -127,9 +128,10 @@ class PidFile:
                         return own
                 else:
                     found = _holder(_read(descriptor))
-                    if found.alive or time.monotonic() > deadline:
+                    if found.state is State.RUNNING or time.monotonic() > deadline:
                         raise refusal(path, found)
-                    # a start that has not written its PID yet, or a command that just looks
+                    # a start that has not written its PID yet, or a command that just looks, and
+                    # then the PID in the file may be anybody's
                     time.sleep(0.02)
             except OSError as error:
                 raise ControlError(
@@ -139,7 +141,7 @@ class PidFile:
                 if descriptor >= 0:
                     os.close(descriptor)
 
-    def release(self) -> None:
+    def close(self) -> None:
         """Remove the file and free the lock; in a forked child only let go of it."""
         if self._descriptor < 0:
             return
@@ -148,17 +150,6 @@ class PidFile:
                 self.path.unlink()
         os.close(self._descriptor)
         self._descriptor = -1
-
-    def __enter__(self) -> PidFile:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.release()
 
 
 def take_process_name() -> None:
@@ -173,6 +164,7 @@ def take_process_name() -> None:
 
 
 def refusal(path: Path, found: Found) -> ControlError:
+    """Why the lock cannot be had, by the state that was found."""
     match found.state:
         case State.RUNNING if found.pid is not None:
             return AlreadyRunning(found.pid)

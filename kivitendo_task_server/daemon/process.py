@@ -27,6 +27,7 @@ from kivitendo_task_server.daemon import logs
 from kivitendo_task_server.daemon.notify import Notifier
 from kivitendo_task_server.daemon.pidfile import AlreadyRunning, PidFile, take_process_name
 from kivitendo_task_server.daemon.report import Report
+from kivitendo_task_server.daemon.report import remove as remove_report
 from kivitendo_task_server.daemon.reporter import Reporter
 from kivitendo_task_server.errors import ControlError, TaskServerError
 from kivitendo_task_server.log import LogTarget, fields, logger
@@ -63,7 +64,7 @@ def run(plan: Plan, announce: Announce = lambda warning: None) -> int:
     # until the supervisor handles them, and again when it has ended: then this process does, too,
     # and no signal may keep it from removing its PID file (weakness 5)
     signals.defer()
-    with PidFile.acquire(plan.pid_file), _reporter(plan, announce) as reporter:
+    with contextlib.closing(PidFile.acquire(plan.pid_file)), _reporter(plan, announce) as reporter:
         for warning in plan.loaded.warnings:
             log.warning(warning, extra=fields("configuration"))
         if os.geteuid() == 0:
@@ -182,7 +183,7 @@ def _reporter(plan: Plan, announce: Announce) -> Iterator[Reporter]:
     try:
         yield reporter
     finally:
-        reporter.remove()
+        remove_report(plan.pid_file)
 
 
 def _serve(plan: Plan, reporter: Reporter) -> int:
@@ -200,6 +201,12 @@ def _serve(plan: Plan, reporter: Reporter) -> int:
         summary.succeeded + summary.failed,
         extra=fields("run_job", succeeded=summary.succeeded, failed=summary.failed),
     )
+    if summary.unreachable:
+        log.warning(
+            "these tenants could not be reached: %s",
+            ", ".join(summary.unreachable),
+            extra=fields("run_job_unreachable"),
+        )
     return 0  # also for a failed job, which its history row and the notification tell of (c.7)
 
 

@@ -7,6 +7,7 @@ courtesy, and all of them work without it.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -25,7 +26,6 @@ class Report:
     stop_timeout: int = 60
     """Seconds; what ``stop`` has to be patient for."""
     text: str = "starting"
-    ready: bool = False
     reloads: int = 0
     """How many reloads are over; ``reload`` waits for the next."""
     reload_error: str | None = None
@@ -35,6 +35,12 @@ class Report:
 def path_for(pid_file: Path) -> Path:
     """The status file that belongs to a PID file."""
     return pid_file.with_suffix(".status")
+
+
+def remove(pid_file: Path) -> None:
+    """Take the status file away; it may be gone already, or not ours to remove."""
+    with contextlib.suppress(OSError):
+        path_for(pid_file).unlink()
 
 
 def read(pid_file: Path, pid: int) -> Report | None:

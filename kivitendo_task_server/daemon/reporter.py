@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -13,8 +12,6 @@ from pathlib import Path
 from kivitendo_task_server.daemon.notify import Notifier
 from kivitendo_task_server.daemon.report import Report, path_for
 from kivitendo_task_server.log import fields, logger
-
-_LEAST_INTERVAL = 1.0  # seconds between two writes that nobody waits for
 
 log = logger(__name__)
 
@@ -34,9 +31,8 @@ class Reporter:
         self._report = report
         self._notifier = notifier
         self._announce = announce
-        self._written = float("-inf")
-        self._pending = True
         self._failed = False
+        self._write()
 
     @property
     def watchdog_interval(self) -> float | None:
@@ -45,10 +41,9 @@ class Reporter:
 
     def ready(self, warning: str | None = None) -> None:
         """Tell everybody; the text that ``status`` shows is the warning, if there is one."""
-        self._change(now=True, ready=True, text=warning or "running")
+        self._change(text=warning or "running")
         self._notifier.ready(self._report.text)
         self._announce(warning)
-        log.info("ready", extra=fields("ready", kivitendo_dir=self._report.kivitendo_dir))
 
     def status(self, text: str) -> None:
         """Change the status line."""
@@ -62,9 +57,8 @@ class Reporter:
             self._change(tenants=dict(states))
 
     def watchdog(self) -> None:
-        """Pass the sign of life on, and write what was held back."""
+        """Pass the sign of life on."""
         self._notifier.watchdog()
-        self._write()
 
     def reloading(self) -> None:
         """A reload has begun."""
@@ -73,37 +67,22 @@ class Reporter:
     def reloaded(self, error: str | None, stop_timeout: int | None = None) -> None:
         """A reload is over; ``reload`` waits for this file."""
         timeout = self._report.stop_timeout if stop_timeout is None else stop_timeout
-        self._change(
-            now=True,
-            reloads=self._report.reloads + 1,
-            reload_error=error,
-            stop_timeout=timeout,
-        )
+        self._change(reloads=self._report.reloads + 1, reload_error=error, stop_timeout=timeout)
         self._notifier.reloaded(
             f"the old configuration stays in force: {error}" if error else self._report.text
         )
 
     def stopping(self) -> None:
         """The end has begun; running jobs get the time they are allowed, from systemd as well."""
-        self._change(now=True, text="stopping, waiting for running jobs")
+        self._change(text="stopping, waiting for running jobs")
         self._notifier.stopping(self._report.text)
         self._notifier.extend(self._report.stop_timeout + 10)
 
-    def remove(self) -> None:
-        """Take the file away at the end."""
-        with contextlib.suppress(OSError):
-            self._file.unlink()
-
-    def _change(self, *, now: bool = False, **values: object) -> None:
+    def _change(self, **values: object) -> None:
         self._report = replace(self._report, **values)  # type: ignore[arg-type]
-        self._pending = True
-        self._write(now=now)
+        self._write()
 
-    def _write(self, *, now: bool = False) -> None:
-        moment = time.monotonic()
-        if not self._pending or (not now and moment - self._written < _LEAST_INTERVAL):
-            return
-        self._pending, self._written = False, moment
+    def _write(self) -> None:
         try:
             _replace(self._file, json.dumps(asdict(self._report), ensure_ascii=False, indent=1))
             self._failed = False

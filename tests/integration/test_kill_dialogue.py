@@ -6,20 +6,24 @@ are real.
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from kivitendo_task_server.daemon import control
+from kivitendo_task_server.daemon.report import Report
 from kivitendo_task_server.errors import ControlError
 
 STUBBORN = """
 import signal, sys, time
+from contextlib import closing
 from pathlib import Path
 from kivitendo_task_server.daemon.pidfile import PidFile, take_process_name
 deaf_to = int(sys.argv[2])
@@ -30,7 +34,7 @@ def hear(number, frame):
         sys.exit(0)
 signal.signal(signal.SIGTERM, hear)
 take_process_name()
-with PidFile.acquire(Path(sys.argv[1])):
+with closing(PidFile.acquire(Path(sys.argv[1]))):
     print("ready", flush=True)
     while True:
         time.sleep(1)
@@ -100,6 +104,18 @@ def test_giving_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.raises(ControlError, match=f"Giving up on {process.pid} ever dying."),
     ):
         stop(pid_file)
+
+
+def test_nothing_a_service_says_can_forge_a_line_of_status(tmp_path: Path) -> None:
+    """Tenants' names and errors come from databases."""
+    pid_file = tmp_path / "x.pid"
+    with stubborn(pid_file, 0) as process:
+        evil = "A\n\x1b[2Jkivitendo-background-jobs dead"
+        report = Report(process.pid, "/", "", "", "1", text=evil, tenants={evil: evil})
+        pid_file.with_suffix(".status").write_text(json.dumps(asdict(report)))
+        lines = control.details(pid_file)
+        assert len(lines) == 3
+        assert all(line.isprintable() for line in lines)
 
 
 def test_the_service_itself_says_how_patient_stop_must_be(tmp_path: Path) -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import json
 import os
+import pwd
 from pathlib import Path
 
 import pytest
 
 from kivitendo_task_server.daemon.notify import Notifier
 from kivitendo_task_server.daemon.pidfile import PidFile
+from kivitendo_task_server.daemon.privileges import become
 from kivitendo_task_server.daemon.process import foreign_unit
 from kivitendo_task_server.daemon.report import Report, path_for, read
 from kivitendo_task_server.errors import ControlError
@@ -86,3 +89,37 @@ def test_the_status_of_another_process_is_not_ours(tmp_path: Path) -> None:
     path_for(tmp_path / "x.pid").write_text(content)
     assert read(tmp_path / "x.pid", 7) is None
     assert isinstance(read(tmp_path / "x.pid", 8), Report)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="NOT TESTED: becoming another user needs root")
+def test_the_environment_is_the_users_and_there_is_no_way_back(tmp_path: Path) -> None:
+    """Weakness 13: HOME, USER and the groups stay root's in the original."""
+    account = pwd.getpwnam("nobody")
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.environ.update(HOME="/root", USER="root", LOGNAME="root", XDG_RUNTIME_DIR="/run/root")
+        os.setgroups([0, 4])
+        become(account, where="test")
+        try:
+            os.setuid(0)
+            back = True
+        except PermissionError:
+            back = False
+        told = {name: os.environ.get(name) for name in ("HOME", "USER", "LOGNAME")}
+        told |= {"runtime": os.environ.get("XDG_RUNTIME_DIR"), "back": back}
+        os.write(writing, json.dumps(told | {"groups": os.getgroups()}).encode())
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        told = json.load(pipe)
+    os.waitpid(child, 0)
+    groups = told.pop("groups")
+    assert set(groups) <= set(os.getgrouplist("nobody", account.pw_gid))
+    assert told == {
+        "HOME": account.pw_dir,
+        "USER": "nobody",
+        "LOGNAME": "nobody",
+        "runtime": None,
+        "back": False,
+    }
