@@ -23,9 +23,13 @@ class InstallationHold:
 
     def reason(self) -> str | None:
         """Why no job may begin now; looks at the lock file."""
-        found = self.upgrade
         if self._lock_file.exists():
-            found = f"the installation is locked ({self._lock_file}); unlock it in kivitendo"
+            return f"the installation is locked ({self._lock_file}); unlock it in kivitendo"
+        return self.upgrade
+
+    def log_changes(self) -> str | None:
+        """The same, and a line in the log if it is another than before."""
+        found = self.reason()
         if found != self._logged:
             if found is None:
                 log.info("jobs run again", extra=fields("hold_over"))

@@ -10,7 +10,6 @@ import signal
 import socket
 from collections import deque
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 from typing import Any
 
 from kivitendo_task_server.log import fields, logger
@@ -204,10 +203,5 @@ class WorkerPool:
             self._ended(pid, -signal.SIGKILL)
         while self._starting:
             self._starting.popleft().set_exception(OSError("the spawner is gone"))
-        self._spawner_pid, self._channel = fork_spawner(_open_descriptors())
+        self._spawner_pid, self._channel = fork_spawner()
         self.begin()
-
-
-def _open_descriptors() -> tuple[int, ...]:
-    names = (int(entry.name) for entry in Path("/proc/self/fd").iterdir())
-    return tuple(number for number in names if number > 2)

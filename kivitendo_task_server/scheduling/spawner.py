@@ -18,6 +18,7 @@ import signal
 import socket
 import time
 import traceback
+from pathlib import Path
 from typing import Any
 
 from kivitendo_task_server.scheduling.messages import INTERRUPT
@@ -26,21 +27,21 @@ _PR_SET_PDEATHSIG = 1
 GRACE = 5.0  # seconds between INTERRUPT and SIGKILL for workers whose supervisor is gone
 
 
-def fork_spawner(close: tuple[int, ...] = ()) -> tuple[int, socket.socket]:
+def fork_spawner() -> tuple[int, socket.socket]:
     """Start the spawner; returns its process id and the socket to talk to it.
 
-    ``close`` lists descriptors the supervisor has open by then.
+    It keeps nothing of what is open but the standard descriptors, in particular no lock.
     """
+    inherited = _open_descriptors()
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    supervisor = os.getpid()
     gc.freeze()  # what is there now stays shared between the processes
     pid = os.fork()
     if pid == 0:
         code = 1
         try:
             ours.close()
-            _replace_by_null(close)
-            _Spawner(theirs, supervisor).serve()
+            _replace_by_null(inherited)
+            _Spawner(theirs).serve()
             code = 0
         except BaseException:
             traceback.print_exc()
@@ -61,6 +62,11 @@ def request_signal(channel: socket.socket, pid: int, number: int) -> None:
     channel.send(json.dumps({"do": "signal", "pid": pid, "signal": number}).encode())
 
 
+def _open_descriptors() -> tuple[int, ...]:
+    numbers = (int(entry.name) for entry in Path("/proc/self/fd").iterdir())
+    return tuple(number for number in numbers if number > 2)
+
+
 def _replace_by_null(descriptors: tuple[int, ...]) -> None:
     """Take descriptors away whose owners (in memory we share) must not find them reused."""
     null = os.open(os.devnull, os.O_RDWR)
@@ -71,11 +77,10 @@ def _replace_by_null(descriptors: tuple[int, ...]) -> None:
 
 
 class _Spawner:
-    def __init__(self, channel: socket.socket, supervisor: int) -> None:
+    def __init__(self, channel: socket.socket) -> None:
         self._channel = channel
         self._workers: set[int] = set()
         self._libc = ctypes.CDLL(None, use_errno=True)
-        self._supervisor = supervisor
 
     def serve(self) -> None:
         """Answer requests until the supervisor is gone."""

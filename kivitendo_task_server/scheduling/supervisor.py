@@ -167,7 +167,7 @@ class Supervisor:
                 node,
                 extra=fields("service_ready", tenants=len(self._loops)),
             )
-            self._hooks.ready(self._tenants.problem or self._service.hold.reason())
+            self._hooks.ready(self._service.hold.log_changes() or self._tenants.problem)
             self._watch()
             self._tell_states()
             helpers = [
@@ -198,7 +198,7 @@ class Supervisor:
     async def _tick(self) -> None:
         while True:
             await self._pace.next_tick()
-            held = self._service.hold.reason() is not None
+            held = self._service.hold.log_changes() is not None
             for loop, _ in self._loops.values():
                 if held:
                     loop.finish_run()
@@ -329,6 +329,8 @@ class Supervisor:
         """Let the running jobs finish, as long as stop_timeout allows."""
         self._service.stopping = True
         self._hooks.stopping()
+        busy = len(self._pool.workers)
+        log.info("ending; running jobs are finished", extra=fields("stopping", busy=busy))
         tasks = [task for _, task in self._loops.values()] + list(self._ending)
         for loop, _ in self._loops.values():
             loop.retire()

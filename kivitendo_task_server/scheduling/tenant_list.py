@@ -106,6 +106,7 @@ class TenantList:
             if lacking:
                 text = pending_text("authentication", lacking)
                 self._service.hold.upgrade = text
+                self._service.hold.log_changes()
                 raise UpgradePending(text)
             self._service.hold.upgrade = None
             self._tags_present = tags

@@ -118,7 +118,7 @@ class TenantLoop:
     async def pass_once(self) -> bool:
         """One look and what follows from it; whether a worker got anywhere."""
         settings = self._service.settings
-        if (reason := self._service.hold.reason()) is not None:
+        if (reason := self._service.hold.log_changes()) is not None:
             self._set_state(f"held back: {reason}")
             return False
         try:

@@ -7,7 +7,7 @@ import socket
 from dataclasses import replace
 
 import pytest
-from conftest import NewDatabase
+from database_fixture import NewDatabase
 from job_rows import execute, settings_of
 from kivitendo_fixture import KivitendoDir
 
@@ -121,7 +121,7 @@ def test_restrictions_that_lead_nowhere_list_the_choices(
 
 
 def test_a_login_without_any_client(clients: KivitendoDir) -> None:
-    execute(clients.auth, "INSERT INTO auth.\"user\" (login) VALUES ('emil')")
+    execute(clients.auth, "INSERT INTO auth.\"user\" VALUES (9, 'emil')")
     clients.configure("task_server", login="emil")
     with pytest.raises(ConfigurationError, match="'emil' belongs to no client"):
         tenants(settings_of(clients))
