@@ -1,0 +1,43 @@
+"""Notifications from the real service: what is sent, and that nobody waits for it."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from job_rows import add_job, execute
+from kivitendo_fixture import KivitendoDir, until
+from mail_peer import Mailbox, free_port, smtp_server
+
+from kivitendo_task_server.config.settings import DatabaseAccess
+
+
+def test_a_mail_server_that_is_down_breaks_nothing(
+    kivitendo_dir: KivitendoDir, tenant_access: DatabaseAccess
+) -> None:
+    port = free_port()
+    kivitendo_dir.configure("mail_delivery", host="127.0.0.1", port=str(port))
+    kivitendo_dir.configure("task_server/notify_on_failure", send_email_to="admin@firma.example")
+    kivitendo_dir.add_tenant("Eins", tenant_access)
+    add_job(tenant_access, data="exception: kaputt", next_run_at="2020-01-01")
+    assert kivitendo_dir.run("start").returncode == 0
+    service = kivitendo_dir.pid
+    until(lambda: "action=notification_failed" in kivitendo_dir.log)
+
+    # other jobs run meanwhile
+    add_job(tenant_access, type="once", cron_spec="", data="result: läuft")
+    os.kill(service, signal.SIGALRM)
+    until(lambda: ("läuft",) in execute(tenant_access, "SELECT result FROM"
+                                        " background_job_histories"))  # fmt: skip
+
+    mailbox = Mailbox()
+    with smtp_server(mailbox, port=port):
+        # another configuration is a reason to try again at once
+        kivitendo_dir.configure("task_server/notify_on_failure", send_email_to="b@firma.example")
+        until(lambda: bool(mailbox.messages))
+        assert mailbox.messages[0]["To"] == "b@firma.example"
+        assert "Oh cruel world: kaputt" in mailbox.messages[0].get_content()
+        until(lambda: "action=notification_sent" in kivitendo_dir.log)
+        assert kivitendo_dir.run("stop").returncode == 0
+    assert kivitendo_dir.log.count("action=notification_failed") == 1
+    assert "action=notification_lost" not in kivitendo_dir.log
