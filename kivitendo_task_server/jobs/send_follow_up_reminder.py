@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -107,7 +108,7 @@ class SendFollowUpReminder(Job):
             context,
             _date(context, options.from_date),
             _date(context, options.to_date),
-            options.base_url or section.get("base_url") or "",
+            _checked_url(options.base_url or section.get("base_url") or ""),
         )
         addresses = emails(context, sorted({each.login for each in found}))
         subject = options.email_subject or section.get("email_subject") or SUBJECT
@@ -122,6 +123,15 @@ class SendFollowUpReminder(Job):
             lines = [words.sent, words.errors, *errors]
             return JobResult(None, "\n".join(lines) + "\n")
         return JobResult(words.sent)
+
+
+def _checked_url(given: str) -> str:
+    if given and not re.fullmatch(r"https?://[\w.:-]+(/\S*)?", given):
+        raise JobFailed(
+            f"base_url is not the address of a web site: {given}",
+            remedy="write it as https://example.com/kivitendo/",
+        )
+    return given
 
 
 def _date(context: JobContext, given: str | None) -> date | None:

@@ -123,10 +123,14 @@ def test_create_and_list(
     assert jobs("create", "Test", "--once").stdout == (
         "job 3 created: Test, once, next run: at once\n"
     )
+    assert jobs("create", "Test", "--once", "--cron", "0 5 1 1 *").stdout.endswith(
+        "-01-01 05:00:00\n"
+    )
     assert _rows(tenant_access) == [
         ("interval", "CloseQuotations", True, "5 4 * * *", "years: 2\ndry_run: 1\n", None, True),
         ("interval", "SetNumberRange", True, "59 23 31 12 *", None, None, True),
         ("once", "Test", True, None, None, None, True),
+        ("once", "Test", True, "0 5 1 1 *", None, None, True),
     ]
 
     execute(

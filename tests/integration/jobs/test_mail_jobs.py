@@ -310,6 +310,8 @@ def test_follow_up_scenario_7_without_address(
         ("to_date: 31.02.2026", "^Kann das Datum nicht verarbeiten"),
         ("from_date: 1.1.123", "^Kann das Datum nicht verarbeiten"),
         ("email_from: ' '", "^Es ist keine E-Mail-Absender-Adresse angegeben"),
+        ("base_url: javascript:alert(1)//", "^base_url is not the address of a web site"),
+        ("base_url: http://[", "^base_url is not the address of a web site"),
         ("email_template: /etc/passwd", "there is no mail template"),
         ("email_template: templates/../config/kivitendo.conf", "there is no mail template"),
     ],

@@ -58,6 +58,13 @@ def test_employees(bench: Bench, auth: Connection) -> None:
     assert bench.column("SELECT ctid::text FROM employee ORDER BY login") == versions
 
 
+def test_employees_of_a_release_without_tenants(bench: Bench) -> None:
+    context = bench.context(UpdateEmployeeBaseData, None)
+    context.tenant = replace(context.tenant, id=None)
+    with pytest.raises(JobFailed, match="does not record which users belong to a tenant"):
+        UpdateEmployeeBaseData().run(context)
+
+
 # 1.7 CloseProjectsBelongingToClosedSalesOrders
 
 
