@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from kivitendo_task_server.errors import JobFailed
+from kivitendo_task_server.jobs.interface import JobContext
 
 
 @dataclass(frozen=True)
@@ -35,16 +35,20 @@ PERL_JOBS: Mapping[str, PerlJobFacts] = {
 }
 
 
-def perl_has_any(kivitendo_dir: Path, job: str, parts: Iterable[str]) -> bool:
-    """Whether Perl can run one of these classes below a job's own (``SelfTest::NovoclonStrict``).
+def perl_has_any(context: JobContext, parts: Iterable[str]) -> bool:
+    """Whether Perl may and can run one of these classes below the context's job.
 
-    For jobs that are native except for what an installation has added to them.
+    For jobs that are native except for what an installation has added to them, such as
+    ``SelfTest::NovoclonStrict``. Not if ``[task_server/runners]`` demands the native job.
     """
     from kivitendo_task_server.jobs.perl_bridge import check_runnable
 
+    job = context.job.package_name
+    if context.settings.runners.get(job) == "native":
+        return False
     for part in parts:
         try:
-            check_runnable(kivitendo_dir, f"{job}::{part}")
+            check_runnable(context.kivitendo_dir, f"{job}::{part}")
             return True
         except JobFailed:
             continue

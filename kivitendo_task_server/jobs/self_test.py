@@ -115,7 +115,7 @@ class SelfTest(Job):
         options = read_options(Options, context.options)
         configuration = _Configuration.of(context)
         modules = options.modules or configuration.modules
-        if perl_has_any(context.kivitendo_dir, self.name, set(modules) - {NATIVE}):
+        if perl_has_any(context, set(modules) - {NATIVE}):
             return PerlJob(self.name).run(context)
         reports, errors = [], []
         for name in modules:

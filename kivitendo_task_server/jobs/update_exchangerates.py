@@ -67,7 +67,7 @@ class UpdateExchangerates(Job):
         """
         options = read_options(Options, context.options)
         module = options.module or ""
-        if module not in NATIVE and perl_has_any(context.kivitendo_dir, self.name, [module]):
+        if module not in NATIVE and perl_has_any(context, [module]):
             return PerlJob(self.name).run(context)
         source = self._source(context, module)
         day = today(context.clock)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -49,3 +50,14 @@ def test_a_module_of_the_installation(
     context = kivitendo.context(kivitendo.add_job(job.name, data), job.name, data)
     context.options = parse_data(data)
     assert job().run(context) == JobResult(f"Perl ran {job.name}: {keys}")
+
+
+def test_not_if_the_native_job_is_demanded(kivitendo: Kivitendo) -> None:  # noqa: F811
+    _add_class(kivitendo.directory, "SelfTest")
+    _add_class(kivitendo.directory, "SelfTest::Eigenes")
+    kivitendo.settings = replace(kivitendo.settings, runners={"SelfTest": "native"})
+    context = kivitendo.context(kivitendo.add_job("SelfTest"), "SelfTest")
+    context.options = {"modules": ["Eigenes"]}
+    result = SelfTest().run(context)
+    assert isinstance(result, JobResult)
+    assert "Eigenes: there is no such module" in str(result.error)
