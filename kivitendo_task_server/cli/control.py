@@ -132,14 +132,12 @@ def _status(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    import asyncio
-
     from kivitendo_task_server.daemon import control
-    from kivitendo_task_server.database.auth import read_tenants
+    from kivitendo_task_server.daemon.check import check
 
     target = _target(arguments)
     loaded = _configuration(arguments, target)
-    asyncio.run(read_tenants(loaded.settings))
+    check(loaded.settings, target.location.kivitendo_dir)
     _say("Configuration looks okay")
     control.status(target.pid_file, _say)
     return 0

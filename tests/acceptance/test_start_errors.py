@@ -24,7 +24,7 @@ def refused(result: subprocess.CompletedProcess[str], code: int, *parts: str) ->
     for part in parts:
         assert part in line
     assert "Traceback" not in result.stderr
-    assert line.endswith(")"), "the remedy is missing"
+    assert line.endswith(")") or " it in " in line, "the remedy is missing"
 
 
 def test_a_missing_configuration_file(installation: KivitendoDir) -> None:
@@ -110,3 +110,17 @@ def test_an_auth_database_that_is_away_is_waited_for(installation: KivitendoDir)
         assert alive(installation.pid)
         refused(installation.run("check"), 1, "[authentication/database]")
         assert installation.run("stop").returncode == 0
+
+
+def test_check_tells_what_would_hold_back_all_jobs(installation: KivitendoDir) -> None:
+    (installation.path / "users/nologin").touch()
+    locked = installation.run("check")
+    refused(locked, 1, "no jobs would run", "users/nologin")
+    assert len(locked.stderr.splitlines()) == 1
+    (installation.path / "users/nologin").unlink()
+    scripts = installation.path / "sql/Pg-upgrade2-auth"
+    scripts.mkdir(parents=True)
+    (scripts / "new.sql").write_text("-- @tag: of_tomorrow\nSELECT 1;\n")
+    refused(installation.run("check"), 1, "no jobs would run", "of_tomorrow", "upgrade it in")
+    (scripts / "new.sql").unlink()
+    assert installation.run("check").returncode == 0
