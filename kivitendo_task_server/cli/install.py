@@ -68,6 +68,11 @@ def _installing(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-start", action="store_true", help="do not start the service now, only at boot"
     )
+    parser.add_argument(
+        "--no-enable",
+        action="store_true",
+        help="leave it as it is what is started at boot (for upgrades)",
+    )
     _everywhere(parser)
 
 
@@ -160,6 +165,7 @@ def _options(arguments: argparse.Namespace) -> Options:
         kivitendo_dir=arguments.kivitendo_dir,
         run_as=arguments.run_as,
         start=not arguments.no_start,
+        enable=not arguments.no_enable,
         dry_run=arguments.dry_run,
         called_by=_called_by(),
     )

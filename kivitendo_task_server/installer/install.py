@@ -37,6 +37,8 @@ class Options:
     kivitendo_dir: str | None = None
     run_as: str | None = None
     start: bool = True
+    enable: bool = True
+    """Enable it at boot; False leaves it to the administrator what is enabled (an upgrade)."""
     dry_run: bool = False
     called_by: str = ""
     """The path of the command that is running."""
@@ -134,7 +136,10 @@ def install(
     _leave_other_init(facts, runner)
     updated_a_file = plan.updates
     plan.apply()
-    registration.register(runner, settings.instances, answering=default if adopted else None)
+    if options.enable:
+        registration.register(runner, settings.instances, answering=default if adopted else None)
+    else:
+        registration.refresh(runner)
     if options.start:
         _start(facts, runner, restart=updated_a_file)
 

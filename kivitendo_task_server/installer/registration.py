@@ -128,6 +128,17 @@ def register(commands: Commands, instances: Iterable[str], answering: str | None
         _register_sysv(commands)
 
 
+def refresh(commands: Commands) -> None:
+    """Let the init system read changed boot files; what is enabled stays as it is."""
+    init = commands.host.init.value
+    if init == "systemd":
+        _create_user_and_folders(commands)
+        if commands.host.init_runs:
+            commands.run("systemctl", "daemon-reload")
+    elif init == "upstart" and commands.host.init_runs:
+        commands.run("initctl", "reload-configuration")
+
+
 def unregister(commands: Commands) -> None:
     """Have it no longer started at boot, while its boot files are still there."""
     init = commands.host.init.value

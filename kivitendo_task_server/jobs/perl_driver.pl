@@ -1,4 +1,3 @@
-#!/usr/bin/perl
 # Runs one piece of kivitendo's Perl for kivitendo-task-server, and reports how it ended.
 #
 #     perl perl_driver.pl REQUEST_DESCRIPTOR REPORT_DESCRIPTOR
