@@ -39,10 +39,10 @@ my ($row, $data_before);        # the job's, and its data as it was
 # ---- the process -------------------------------------------------------------------------------
 
 # If the parent vanishes (kill -9) nobody would enforce the limits or record the run, and the job
-# would be started a second time beside us: a small guard then kills our whole process group. It is
-# no child of ours (two forks), or a job that waits for all its children would wait for ever.
+# would be started a second time beside us: a small guard then kills our whole session. It is no
+# child of ours (two forks), or a job that waits for all its children would wait for ever.
 sub die_with_parent {
-    my $group = $$;
+    my $group = $$;    # our parent made us the leader of a session, which has our number
     my $child = fork;
     die "fork: $!\n" unless defined $child;
     if ($child) {
@@ -56,7 +56,15 @@ sub die_with_parent {
     open STDERR, '>', '/dev/null';
     $0 = 'kivitendo-task-server: guard of a Perl job';    # perl_process.py knows it by this title
     1 while sysread $requests, my $ignored, 4096;
-    kill 'KILL', -$group;
+    kill 'KILL', $group;
+    for my $file (glob '/proc/[0-9]*/stat') {
+        open my $in, '<', $file or next;
+        my $stat = <$in>;
+        my ($pid) = $file =~ /(\d+)/;
+        # behind the name, which may contain anything: state, parent, group, session
+        my $session = defined $stat && $stat =~ /.*\) \S+ \d+ \d+ (\d+) /s ? $1 : 0;
+        kill 'KILL', $pid if $session == $group && $pid != $$;
+    }
     POSIX::_exit(0);
 }
 
@@ -94,9 +102,12 @@ sub set_up {
     require CGI;
     CGI->import('-no_xhtml');
     load_class($_)
-      for qw(DateTime SL::Auth SL::DB::AuthClient SL::DB::BackgroundJob SL::Form
-      SL::Helper::DateTime SL::InstanceConfiguration SL::Layout::None SL::LXDebug SL::LxOfficeConf
-      SL::Locale SL::Mailer SL::Request SL::System::Process SL::System::TaskServer Template);
+      for qw(DateTime SL::Auth SL::DB::BackgroundJob SL::Form SL::InstanceConfiguration SL::LXDebug
+      SL::LxOfficeConf SL::Locale SL::Mailer SL::Request Template);
+    # not in every release
+    load_class($_)
+      for grep { is_there($_) } qw(SL::DB::AuthClient SL::Helper::DateTime SL::Layout::None
+      SL::System::Process SL::System::TaskServer);
 
     no warnings 'once';
     SL::LxOfficeConf->read($request->{config_file});
@@ -111,9 +122,10 @@ sub set_up {
     $::form->{__ERROR_HANDLER} = sub { die @_ };
     $::instance_conf = SL::InstanceConfiguration->new;
     my $cgi = CGI->new({});
+    my @layout = SL::Layout::None->can('new') ? (layout => SL::Layout::None->new) : ();
     $::request =
       SL::Request->can('new')
-      ? SL::Request->new(cgi => $cgi, layout => SL::Layout::None->new)
+      ? SL::Request->new(cgi => $cgi, @layout)
       : { cgi => $cgi };    # before 3.2
     $::auth->session_tables_present
       or die "The authentication database has no session tables.\n";
@@ -128,16 +140,30 @@ sub set_up {
 sub load_class {
     my ($class) = @_;
     $class =~ /\A[A-Za-z_][A-Za-z0-9_]*(?:::[A-Za-z0-9_]+)*\z/ or die "no class name: $class\n";
-    (my $file = "$class.pm") =~ s{::}{/}g;
+    my $file = file_of($class);
     require $file;
 }
 
-sub database { return SL::DB->client->dbh }
+sub file_of {
+    my ($class) = @_;
+    (my $file = "$class.pm") =~ s{::}{/}g;
+    return $file;
+}
+
+sub is_there {
+    my ($class) = @_;
+    return grep { !ref && -f "$_/" . file_of($class) } @INC;
+}
+
+sub database {
+    return SL::DB->client->dbh if SL::DB->can('client');
+    return $row->db->dbh if $row;
+    return undef;    # never got that far
+}
 
 sub roll_back {
-    return unless SL::DB->can('client');    # never got that far
     my $database = database();
-    $database->rollback unless $database->{AutoCommit};
+    $database->rollback if $database && !$database->{AutoCommit};
 }
 
 # The session row is only needed where a job left files for the web interface; a row for every run

@@ -285,10 +285,10 @@ def test_a_killed_worker_takes_its_perl_along(kivitendo, tmp_path):  # noqa: F81
     )
     worker.start()
     wait_for(lambda: file.exists() and file.read_text().endswith("\n"))
-    perl = psutil.Process(int(file.read_text()))
+    perls = [psutil.Process(int(pid)) for pid in file.read_text().split()]
     worker.kill()
     worker.join()
-    perl.wait(30)
+    wait_for(lambda: not any(map(runs, perls)))
 
 
 # ---- the database --------------------------------------------------------------------------------
@@ -346,6 +346,12 @@ def wait_for(condition):
     while not condition():
         assert time.monotonic() < deadline, "waited for 30 s"
         time.sleep(0.02)
+
+
+def runs(process):
+    with suppress(psutil.NoSuchProcess):
+        return process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 def perl_processes():

@@ -44,8 +44,13 @@ sub how_stubborn {
     my ($self, $row, $data) = @_;
     $SIG{TERM} = 'IGNORE';
     if ($data->{file}) {
+        my $child = fork;
+        unless ($child) {
+            POSIX::setpgid(0, 0);
+            sleep 1 while 1;
+        }
         open my $file, '>', $data->{file} or die;
-        print $file "$$\n";
+        print $file "$$ $child\n";
         close $file;
     }
     sleep 1 while 1;
