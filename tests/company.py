@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mail_peer import Mailbox, smtp_server
 from replay import GOLDEN, Database
 from stand_in import Kivitendo
 
@@ -181,6 +182,21 @@ def company(kivitendo: Kivitendo) -> Iterator[Company]:
     kivitendo.connection.rollback()
     yield Company(kivitendo, database, kivitendo.settings)
     database.cx.close()
+
+
+@pytest.fixture
+def mailbox() -> Mailbox:
+    """What the company's mail server accepts."""
+    return Mailbox()
+
+
+@pytest.fixture
+def served(company: Company, mailbox: Mailbox) -> Iterator[Company]:
+    """A company with a mail server, and one order."""
+    with smtp_server(mailbox) as port:
+        company.mail_to_port(port)
+        company.add_order(1)
+        yield company
 
 
 def files_below(folder: Path) -> dict[str, bytes]:

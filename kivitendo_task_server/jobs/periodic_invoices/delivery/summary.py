@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import closing
 from datetime import date
-from typing import Any, Literal
+from typing import Any
 
-import jinja2
+import psycopg2
 
-from kivitendo_task_server.database.email_journal import record
-from kivitendo_task_server.database.users import emails_of
+from kivitendo_task_server.database.connection import one_line
 from kivitendo_task_server.errors import TaskServerError
 from kivitendo_task_server.jobs.interface import JobContext
+from kivitendo_task_server.jobs.job_mail import (
+    DEFAULT_SENDER,
+    Text,
+    address_of,
+    composed,
+    send_mail,
+    templated,
+)
 from kivitendo_task_server.jobs.periodic_invoices.date_format import in_user_format
 from kivitendo_task_server.jobs.periodic_invoices.delivery.report import DeliveryReport
 from kivitendo_task_server.jobs.periodic_invoices.outcome import Outcome
-from kivitendo_task_server.log import fields
-from kivitendo_task_server.mail import AddressError, Mail, delivery_settings, send
-from kivitendo_task_server.mail.journal import journal_entry, unsendable_entry
-from kivitendo_task_server.template_toolkit import TemplateError, render_file
-from kivitendo_task_server.templating import templates_directory
+from kivitendo_task_server.templating import render
 
 TEMPLATE = "mail/periodic_invoices.txt.j2"
-SENDER = "kivitendo Daemon <root@localhost>"
 SUBJECT = "Wiederkehrende Rechnungen"
 
 
@@ -39,35 +40,28 @@ def send_summary(context: JobContext, outcome: Outcome, report: DeliveryReport) 
     if not settings.send_email_to or not happened or (settings.send_for_errors_only and not failed):
         return
     recipient = _recipient(context, settings.send_email_to)
-    body, content_type = _text(context, outcome, report)
-    mail = Mail(
-        sender=settings.email_from or SENDER,
-        to=recipient,
-        subject=settings.email_subject or SUBJECT,
-        body=body,
-        content_type=content_type,
-        headers={"Auto-Submitted": "auto-generated"},
+    mail = composed(
+        settings.email_from or DEFAULT_SENDER,
+        recipient,
+        settings.email_subject or SUBJECT,
+        _text(context, outcome, report),
     )
-    user, now = context.tenant.user, context.clock.now()
     try:
-        message, sent = send(delivery_settings(context.settings, user.email), mail, now)
-        entry = journal_entry(mail, message, sent, login=user.login, now=now)
-        problem = None if sent.sent else sent.answer
-    except AddressError as error:
-        entry = unsendable_entry(mail, error, login=user.login, now=now)
-        problem = str(error)
-    with context.connection:
-        record(context.connection, entry)
+        with context.connection:
+            problem = send_mail(context, mail)
+    except psycopg2.Error as error:
+        if context.connection.closed:
+            raise
+        problem = f"sent, but kivitendo's journal refuses it: {one_line(error)}"
     if problem is not None:
         raise TaskServerError(f"the summary could not be mailed to {recipient}: {problem}")
 
 
 def _recipient(context: JobContext, configured: str) -> str:
     """An address as it is; of a login the address that its user entered."""
-    if "@" in configured:
-        return configured
     user = context.tenant.user
-    address = user.email if configured == user.login else _email_of(context, configured)
+    own = user.email if configured == user.login else None
+    address = own or address_of(context, configured)
     if not address:
         raise TaskServerError(
             f"the user {configured!r} has no e-mail address",
@@ -77,28 +71,19 @@ def _recipient(context: JobContext, configured: str) -> str:
     return address
 
 
-def _email_of(context: JobContext, login: str) -> str:
-    with closing(context.auth_connection()) as auth, auth:
-        return emails_of(auth, [login]).get(login, "")
-
-
-def _text(
-    context: JobContext, outcome: Outcome, report: DeliveryReport
-) -> tuple[str, Literal["text/plain", "text/html"]]:
+def _text(context: JobContext, outcome: Outcome, report: DeliveryReport) -> Text:
     """The text by the configured template of kivitendo's, or by ours."""
     configured = context.settings.periodic_invoices.email_template
+    text = None
     if configured:
-        path = context.kivitendo_dir / configured
-        try:
-            body = render_file(path, kivitendo_variables(outcome, report))
-            return body, "text/html" if path.name.endswith("html") else "text/plain"
-        except (TemplateError, OSError) as error:
-            context.log.warning(
-                "the template of the summary is not used: %s",
-                error,
-                extra=fields("template_unusable", file=path),
-            )
-    return own_text(context, outcome, report), "text/plain"
+        text = templated(
+            context,
+            configured,
+            configured,
+            kivitendo_variables(outcome, report),
+            must_show=[one.invnumber for one in outcome.posted],
+        )
+    return text or Text(own_text(context, outcome, report))
 
 
 def kivitendo_variables(outcome: Outcome, report: DeliveryReport) -> dict[str, Any]:
@@ -137,13 +122,8 @@ def own_text(context: JobContext, outcome: Outcome, report: DeliveryReport) -> s
     def amount(value: float) -> str:
         return f"{value:,.2f}".translate(str.maketrans(",.", ".,"))
 
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(templates_directory()),
-        undefined=jinja2.StrictUndefined,
-        autoescape=False,  # plain text
-        keep_trailing_newline=True,
-    )
-    return environment.get_template(TEMPLATE).render(
+    return render(
+        TEMPLATE,
         tenant=context.tenant.name,
         date=day(context.clock.now().date()),
         posted=[

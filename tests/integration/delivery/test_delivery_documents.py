@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from company import CUSTOMER, PDF, Company, FixedPdf, company, files_below  # noqa: F401
-from mail_peer import Mailbox, smtp_server
-from stand_in import kivitendo, kivitendo_databases  # noqa: F401
+from company import CUSTOMER, PDF, Company, FixedPdf, files_below
+from mail_peer import Mailbox
 
 from kivitendo_task_server.jobs import perl_bridge
 from kivitendo_task_server.jobs.periodic_invoices.delivery.pdf import PerlRenderer
@@ -17,26 +15,12 @@ from kivitendo_task_server.jobs.periodic_invoices.delivery.pdf import PerlRender
 GERMAN, ENGLISH = 211, 212
 
 
-@pytest.fixture
-def mailbox() -> Mailbox:
-    return Mailbox()
-
-
-@pytest.fixture
-def served(company: Company, mailbox: Mailbox) -> Iterator[Company]:  # noqa: F811
-    """A company with a mail server, and one order."""
-    with smtp_server(mailbox) as port:
-        company.mail_to_port(port)
-        company.add_order(1)
-        yield company
-
-
 def attachment(mailbox: Mailbox, number: int = 0) -> tuple[str, str]:
     [part] = mailbox.messages[number].iter_attachments()
     return part.get_filename() or "", part.get_content().decode()
 
 
-def templates(company: Company) -> Path:  # noqa: F811
+def templates(company: Company) -> Path:
     return company.kivitendo.directory / "templates" / "print" / "Standard"
 
 
@@ -153,7 +137,7 @@ def storing(served: Company) -> Company:
     return served
 
 
-def stored(company: Company) -> dict[str, bytes]:  # noqa: F811
+def stored(company: Company) -> dict[str, bytes]:
     return files_below(Path(company.settings.document_path))
 
 
@@ -214,7 +198,7 @@ def test_a_storage_of_another_kind_is_said_to_be(storing: Company) -> None:
 
 
 @pytest.fixture
-def printing(company: Company, tmp_path: Path) -> Company:  # noqa: F811
+def printing(company: Company, tmp_path: Path) -> Company:
     """One order to be printed by a program that keeps what it gets."""
     program = tmp_path / "print me"
     program.write_text(

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import psutil
 import pytest
-from stand_in import Kivitendo, kivitendo, kivitendo_databases  # noqa: F401
+from stand_in import Kivitendo
 
 from kivitendo_task_server.config.settings import SystemSettings
 from kivitendo_task_server.database.connection import connect
@@ -23,13 +23,13 @@ from kivitendo_task_server.jobs.perl_bridge import PerlJob
 from kivitendo_task_server.jobs.perl_process import MARK
 
 
-def job_context(kivitendo: Kivitendo, package_name: str, data: str | None) -> JobContext:  # noqa: F811
+def job_context(kivitendo: Kivitendo, package_name: str, data: str | None) -> JobContext:
     job = kivitendo.add_job(package_name, data)
     return kivitendo.context(job, package_name, data)
 
 
 @pytest.fixture
-def run(kivitendo: Kivitendo):  # noqa: F811
+def run(kivitendo: Kivitendo):
     """Runs a job class with a data text, as a worker does."""
 
     def run(package_name: str, data: str | None = None, **changes) -> JobResult:
@@ -125,13 +125,13 @@ def test_sub_folders_and_overrides_are_found(run):
         "Own:Job",
     ],
 )
-def test_a_name_that_is_no_class_name_starts_nothing(kivitendo, monkeypatch, name):  # noqa: F811
+def test_a_name_that_is_no_class_name_starts_nothing(kivitendo, monkeypatch, name):
     monkeypatch.setattr(perl_bridge, "supervise", lambda *_, **__: pytest.fail("started"))
     with pytest.raises(JobFailed, match="is not the name of a job class"):
         PerlJob(name).run(job_context(kivitendo, name, None))
 
 
-def test_a_missing_class_starts_nothing(kivitendo, monkeypatch):  # noqa: F811
+def test_a_missing_class_starts_nothing(kivitendo, monkeypatch):
     monkeypatch.setattr(perl_bridge, "supervise", lambda *_, **__: pytest.fail("started"))
     with pytest.raises(JobFailed, match=r"^Can't locate SL/BackgroundJob/NoSuchJob\.pm in "):
         PerlJob("NoSuchJob").run(job_context(kivitendo, "NoSuchJob", None))
@@ -152,7 +152,7 @@ def test_a_missing_module_names_what_to_install(run):
     )
 
 
-def test_a_missing_part_of_kivitendo_is_no_package(kivitendo, run):  # noqa: F811
+def test_a_missing_part_of_kivitendo_is_no_package(kivitendo, run):
     (kivitendo.directory / "SL" / "Mailer.pm").unlink()
     with pytest.raises(JobFailed) as failure:
         run("Test")
@@ -167,13 +167,13 @@ def test_without_perl_the_failure_says_so(run, monkeypatch):
     assert "install the package perl" in (failure.value.remedy or "")
 
 
-def test_an_unknown_client_fails(kivitendo):  # noqa: F811
+def test_an_unknown_client_fails(kivitendo):
     kivitendo.tenant = replace(kivitendo.tenant, id=99)
     with pytest.raises(JobFailed, match="There is no client with the ID 99"):
         PerlJob("Test").run(job_context(kivitendo, "Test", None))
 
 
-def test_a_deleted_row_fails(kivitendo):  # noqa: F811
+def test_a_deleted_row_fails(kivitendo):
     with pytest.raises(JobFailed, match="ID 4711 does not exist any more"):
         PerlJob("Test").run(kivitendo.context(4711, "Test"))
 
@@ -181,7 +181,7 @@ def test_a_deleted_row_fails(kivitendo):  # noqa: F811
 # ---- the environment -----------------------------------------------------------------------------
 
 
-def test_the_environment_is_the_tenants(kivitendo, run):  # noqa: F811
+def test_the_environment_is_the_tenants(kivitendo, run):
     lines = (behave(run, "environment").text or "").split("\n")
     directory = kivitendo.directory
     assert lines == [
@@ -200,7 +200,7 @@ def test_the_environment_is_the_tenants(kivitendo, run):  # noqa: F811
     ]
 
 
-def test_secrets_stay_out_of_the_command_line(kivitendo, tmp_path):  # noqa: F811
+def test_secrets_stay_out_of_the_command_line(kivitendo, tmp_path):
     job = kivitendo.add_job("Behaviour", f"how: progress\nfolder: {tmp_path}")
     context = kivitendo.context(job, "Behaviour")
     thread = threading.Thread(target=lambda: PerlJob("Behaviour").run(context))
@@ -239,7 +239,7 @@ def test_a_flood_of_output_is_cut_and_never_blocks(run, caplog):
 
 
 @pytest.mark.parametrize("how", ["loop", "stubborn"])
-def test_an_endless_job_is_ended_at_its_time_limit(kivitendo, how):  # noqa: F811
+def test_an_endless_job_is_ended_at_its_time_limit(kivitendo, how):
     job = kivitendo.add_job("Behaviour", f"how: {how}")
     context = kivitendo.context(job, "Behaviour", time_limit=1)
     with pytest.raises(JobFailed, match="time limit of 1 s"):
@@ -267,7 +267,7 @@ def test_grandchildren_that_outlive_the_job_are_ended(run, caplog, tmp_path, hid
     assert any("left processes behind" in message for message in caplog.messages)
 
 
-def test_the_whole_family_is_ended_at_the_time_limit(kivitendo, tmp_path):  # noqa: F811
+def test_the_whole_family_is_ended_at_the_time_limit(kivitendo, tmp_path):
     # waits for a file that never comes, with the stand-in's psql as children
     job = kivitendo.add_job("Behaviour", f"how: progress\nfolder: {tmp_path}")
     with pytest.raises(JobFailed, match="time limit"):
@@ -275,7 +275,7 @@ def test_the_whole_family_is_ended_at_the_time_limit(kivitendo, tmp_path):  # no
     assert perl_processes() == []
 
 
-def test_a_killed_worker_takes_its_perl_along(kivitendo, tmp_path):  # noqa: F811
+def test_a_killed_worker_takes_its_perl_along(kivitendo, tmp_path):
     """kill -9 of the process that supervises: nobody is left to enforce anything."""
     file = tmp_path / "pid"
     job = kivitendo.add_job("Behaviour", f"how: stubborn\nfile: {file}")
@@ -294,7 +294,7 @@ def test_a_killed_worker_takes_its_perl_along(kivitendo, tmp_path):  # noqa: F81
 # ---- the database --------------------------------------------------------------------------------
 
 
-def test_progress_is_visible_while_the_job_runs(kivitendo, tmp_path):  # noqa: F811
+def test_progress_is_visible_while_the_job_runs(kivitendo, tmp_path):
     data = f"---\nfolder: {tmp_path}\nhow: progress\n"
     job = kivitendo.add_job("Behaviour", data)
     results = []
@@ -308,7 +308,7 @@ def test_progress_is_visible_while_the_job_runs(kivitendo, tmp_path):  # noqa: F
     assert results == [JobResult("three steps")]
 
 
-def test_changed_data_is_stored_and_nothing_else(kivitendo):  # noqa: F811
+def test_changed_data_is_stored_and_nothing_else(kivitendo):
     job = kivitendo.add_job("Behaviour", "how: edited_meanwhile")
     PerlJob("Behaviour").run(kivitendo.context(job, "Behaviour"))
     assert "status: fertig" in kivitendo.column(job, "data")
@@ -316,14 +316,14 @@ def test_changed_data_is_stored_and_nothing_else(kivitendo):  # noqa: F811
     assert kivitendo.column(job, "last_run_at") is None
 
 
-def test_changed_data_is_stored_after_a_failure_too(kivitendo):  # noqa: F811
+def test_changed_data_is_stored_after_a_failure_too(kivitendo):
     job = kivitendo.add_job("Behaviour", "how: change_data_and_die")
     with pytest.raises(JobFailed, match="half way"):
         PerlJob("Behaviour").run(kivitendo.context(job, "Behaviour"))
     assert "status: halb" in kivitendo.column(job, "data")
 
 
-def test_what_a_job_left_open_is_rolled_back(kivitendo):  # noqa: F811
+def test_what_a_job_left_open_is_rolled_back(kivitendo):
     job = kivitendo.add_job("Behaviour", "how: open_transaction")
     assert PerlJob("Behaviour").run(kivitendo.context(job, "Behaviour")) == JobResult("left open")
     assert kivitendo.column(job, "description") == "a job"
@@ -331,7 +331,7 @@ def test_what_a_job_left_open_is_rolled_back(kivitendo):  # noqa: F811
 
 
 @pytest.mark.parametrize(("how", "sessions"), [("change_data", 0), ("session_file", 1)])
-def test_a_session_is_stored_only_for_files(kivitendo, how, sessions):  # noqa: F811
+def test_a_session_is_stored_only_for_files(kivitendo, how, sessions):
     job = kivitendo.add_job("Behaviour", f"how: {how}")
     PerlJob("Behaviour").run(kivitendo.context(job, "Behaviour"))
     auth = connect(kivitendo.settings.auth_database, purpose="test")

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from job_rows import add_job
-from stand_in import Kivitendo, kivitendo, kivitendo_databases  # noqa: F401
+from stand_in import Kivitendo
 
 from kivitendo_task_server.clock import FixedClock
 from kivitendo_task_server.config.settings import Settings, load
@@ -19,18 +19,18 @@ NOW = datetime(2026, 11, 22, 15, 22, 10, tzinfo=ZoneInfo("Europe/Berlin"))
 
 
 @pytest.fixture
-def settings(kivitendo: Kivitendo) -> Settings:  # noqa: F811
+def settings(kivitendo: Kivitendo) -> Settings:
     with kivitendo.connection as connection, connection.cursor() as cursor:
         cursor.execute("DELETE FROM background_jobs; DELETE FROM background_job_histories")
     read = load(kivitendo.settings.config_file, kivitendo_dir=kivitendo.directory).settings
     return replace(read, environment=kivitendo.settings.environment)
 
 
-def run(kivitendo: Kivitendo, settings: Settings) -> Summary:  # noqa: F811
+def run(kivitendo: Kivitendo, settings: Settings) -> Summary:
     return run_until_idle(settings, FixedClock(NOW), kivitendo_dir=kivitendo.directory)
 
 
-def history(kivitendo: Kivitendo) -> list[tuple[Any, ...]]:  # noqa: F811
+def history(kivitendo: Kivitendo) -> list[tuple[Any, ...]]:
     with kivitendo.connection as connection, connection.cursor() as cursor:
         cursor.execute(
             "SELECT status, result, error, data FROM background_job_histories ORDER BY id"
@@ -38,12 +38,12 @@ def history(kivitendo: Kivitendo) -> list[tuple[Any, ...]]:  # noqa: F811
         return cursor.fetchall()
 
 
-def add(kivitendo: Kivitendo, how: str) -> int:  # noqa: F811
+def add(kivitendo: Kivitendo, how: str) -> int:
     return add_job(kivitendo.tenant.access, "Behaviour", data=f"---\nhow: {how}\n")
 
 
 def test_whatever_a_job_does_the_next_one_runs(
-    kivitendo: Kivitendo,  # noqa: F811
+    kivitendo: Kivitendo,
     settings: Settings,
 ) -> None:
     for how in ("exit", "kill", "die", "missing_module"):
@@ -74,7 +74,7 @@ def test_whatever_a_job_does_the_next_one_runs(
 
 
 def test_a_time_limit_in_the_jobs_data(
-    kivitendo: Kivitendo,  # noqa: F811
+    kivitendo: Kivitendo,
     settings: Settings,
 ) -> None:
     add_job(kivitendo.tenant.access, "Behaviour", data="---\nhow: loop\njob_timeout: 1\n")
@@ -84,7 +84,7 @@ def test_a_time_limit_in_the_jobs_data(
 
 
 def test_the_history_has_the_data_after_the_run(
-    kivitendo: Kivitendo,  # noqa: F811
+    kivitendo: Kivitendo,
     settings: Settings,
 ) -> None:
     job = add(kivitendo, "change_data")
@@ -95,7 +95,7 @@ def test_the_history_has_the_data_after_the_run(
 
 
 def test_an_open_transaction_takes_nothing_with_it(
-    kivitendo: Kivitendo,  # noqa: F811
+    kivitendo: Kivitendo,
     settings: Settings,
 ) -> None:
     job = add(kivitendo, "open_transaction")
@@ -106,7 +106,7 @@ def test_an_open_transaction_takes_nothing_with_it(
 
 
 def test_what_a_user_changes_meanwhile_survives(
-    kivitendo: Kivitendo,  # noqa: F811
+    kivitendo: Kivitendo,
     settings: Settings,
 ) -> None:
     job = add(kivitendo, "edited_meanwhile")

@@ -6,21 +6,20 @@ import json
 from typing import Any
 
 import pytest
-from company import CUSTOMER, Company, company  # noqa: F401
+from company import CUSTOMER, Company
 from mail_peer import Mailbox, free_port, smtp_server
-from stand_in import kivitendo, kivitendo_databases  # noqa: F401
 
 from kivitendo_task_server.cli.main import main
 
 
 @pytest.fixture
-def waiting(company: Company, monkeypatch: pytest.MonkeyPatch) -> Company:  # noqa: F811
+def waiting(company: Company, monkeypatch: pytest.MonkeyPatch) -> Company:
     """One mail that could not be sent, as the mail server is down; its port is configured."""
     port = free_port()
     company.mail_to_port(port)
     company.add_order(1)
     company.run()
-    kivitendo = company.kivitendo  # noqa: F811
+    kivitendo = company.kivitendo
     with kivitendo.settings.config_file.open("a") as file:
         file.write(f"[mail_delivery]\nmethod = smtp\nhost = 127.0.0.1\nport = {port}\n")
     for name, value in kivitendo.settings.environment.items():
@@ -28,15 +27,15 @@ def waiting(company: Company, monkeypatch: pytest.MonkeyPatch) -> Company:  # no
     return company
 
 
-def command(company: Company, *arguments: str) -> int:  # noqa: F811
-    kivitendo = company.kivitendo  # noqa: F811
+def command(company: Company, *arguments: str) -> int:
+    kivitendo = company.kivitendo
     return main(
         ["deliveries", "--kivitendo-dir", str(kivitendo.directory),
          "-c", str(kivitendo.settings.config_file), *arguments]
     )  # fmt: skip
 
 
-def listed(company: Company, capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:  # noqa: F811
+def listed(company: Company, capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
     assert command(company, "--json") == 0
     found: list[dict[str, Any]] = json.loads(capsys.readouterr().out)
     return found

@@ -5,12 +5,11 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
-from company import CUSTOMER, PDF, Company, FixedPdf, company  # noqa: F401
+from company import CUSTOMER, PDF, Company, FixedPdf
 from mail_peer import Mailbox, free_port, scripted_server, smtp_server
-from stand_in import kivitendo, kivitendo_databases  # noqa: F401
 
 from kivitendo_task_server.errors import JobFailed
 from kivitendo_task_server.jobs.interface import JobResult
@@ -23,25 +22,11 @@ from kivitendo_task_server.jobs.periodic_invoices.delivery import (
 FIRST_TEXT = "E-Mail-Versand von wiederkehrender Rechnung 1 schlug fehl: "
 
 
-@pytest.fixture
-def mailbox() -> Mailbox:
-    return Mailbox()
-
-
-@pytest.fixture
-def served(company: Company, mailbox: Mailbox) -> Iterator[Company]:  # noqa: F811
-    """A company with a mail server, and one order."""
-    with smtp_server(mailbox) as port:
-        company.mail_to_port(port)
-        company.add_order(1)
-        yield company
-
-
 def recipients(mailbox: Mailbox) -> list[str]:
     return [address for envelope in mailbox.envelopes for address in envelope.rcpt_tos]
 
 
-def repeat(company: Company, ids: list[int] | None = None) -> list[str]:  # noqa: F811
+def repeat(company: Company, ids: list[int] | None = None) -> list[str]:
     """``deliveries --retry``; the errors."""
     report = repeat_deliveries(company.context(), ids, make_renderer=lambda *_: FixedPdf())
     return report.errors("de")
@@ -141,7 +126,7 @@ def test_without_a_sender_nothing_leaves(served: Company, mailbox: Mailbox) -> N
 # ---- servers that go away
 
 
-def test_a_server_that_is_down(company: Company, mailbox: Mailbox) -> None:  # noqa: F811
+def test_a_server_that_is_down(company: Company, mailbox: Mailbox) -> None:
     port = free_port()
     company.mail_to_port(port)
     company.add_order(1)
@@ -165,7 +150,7 @@ def test_a_server_that_is_down(company: Company, mailbox: Mailbox) -> None:  # n
     ids=["greeting", "MAIL", "RCPT", "DATA"],
 )
 def test_closed_before_the_mail(
-    company: Company,  # noqa: F811
+    company: Company,
     mailbox: Mailbox,
     answers: list[bytes | None],
 ) -> None:
@@ -181,7 +166,7 @@ def test_closed_before_the_mail(
 
 
 def test_closed_after_the_mail_is_never_repeated_unasked(
-    company: Company,  # noqa: F811
+    company: Company,
     mailbox: Mailbox,
 ) -> None:
     company.add_order(1)
@@ -202,7 +187,7 @@ def test_closed_after_the_mail_is_never_repeated_unasked(
     assert company.deliveries() == [("1", CUSTOMER, "sent", 1)]
 
 
-def test_in_the_end_it_is_given_up(company: Company) -> None:  # noqa: F811
+def test_in_the_end_it_is_given_up(company: Company) -> None:
     company.mail_to_port(free_port())
     company.add_order(1)
     for _ in range(queue.MAX_ATTEMPTS):
@@ -214,7 +199,7 @@ def test_in_the_end_it_is_given_up(company: Company) -> None:  # noqa: F811
 # ---- kill -9
 
 
-def run_and_die(company: Company, where: Callable[[], None]) -> None:  # noqa: F811
+def run_and_die(company: Company, where: Callable[[], None]) -> None:
     """Run the job in a process of its own that kills itself by SIGKILL.
 
     ``where`` arms that, in the process.
@@ -291,7 +276,7 @@ def test_killed_after_the_server_accepted(served: Company, mailbox: Mailbox) -> 
     ],
 )
 def test_what_is_not_wanted_any_more_is_dropped(
-    company: Company,  # noqa: F811
+    company: Company,
     mailbox: Mailbox,
     change: str,
     reason: str,
