@@ -24,7 +24,7 @@ from kivitendo_task_server.database.connection import (
 )
 from kivitendo_task_server.errors import DatabaseError
 
-QUERY_TIMEOUT = 30.0  # seconds; our own questions are answered in milliseconds
+QUERY_TIMEOUT = 10.0  # seconds; our own questions are answered in milliseconds
 
 Rows: TypeAlias = list[tuple[Any, ...]]
 Query: TypeAlias = Callable[..., Awaitable[Rows]]

@@ -70,7 +70,7 @@ class Record:
     interrupted: bool = False
 
 
-_CLAIM_TYPES = "int, text, int, timestamp, timestamp, timestamp"
+_CLAIM_TYPES = "int, text, int, timestamp, timestamp, timestamp, boolean"
 _RECORD_TYPES = (
     "int, text, text, text, timestamp, text, text, text,"
     " boolean, timestamp, timestamp, boolean, boolean, float8, text"
@@ -102,8 +102,11 @@ class JobQueue:
             None,
         )
 
-    def claim(self, job_id: int, started_at: datetime) -> Claim:
-        """Try to take one job; gives back the job claimed before."""
+    def claim(self, job_id: int, started_at: datetime, *, to_run: bool = True) -> Claim:
+        """Try to take one job; gives back the job claimed before.
+
+        Not ``to_run``: only to see to a mark that was left behind, so it is not due and not marked.
+        """
         rule = self._rule
         # The lock is taken by a statement of its own: only the next one is sure to see what was
         # committed until then. Losing the mark in a crash of PostgreSQL would cost a history row,
@@ -119,7 +122,7 @@ class JobQueue:
             (
                 *(self._held, job_id),
                 *(job_id, rule.node, self._pid, started_at),
-                *(rule.now, rule.repeated_from or "infinity"),
+                *(rule.now, rule.repeated_from or "infinity", to_run),
             ),
         )
         assert row is not None
@@ -139,7 +142,7 @@ class JobQueue:
                     j.active, j.cron_spec,
                     {"j.node_id" if shape.node_id else "NULL"} AS node_id,
                     {"j.description" if shape.description else "NULL"} AS description,
-                    COALESCE({due}, false) OR {self._forced} AS due
+                    $7 AND (COALESCE({due}, false) OR {self._forced}) AS due
                 FROM background_jobs j
                 WHERE j.id = $1 AND current_setting('kivitendo_task_server.locked')::boolean
             ), marked AS (

@@ -22,6 +22,7 @@ from kivitendo_task_server.scheduling.service import Service
 log = logger(__name__)
 
 MEMORY_CHECKS = 1.0  # seconds between looks at a worker's memory, where it is limited
+TIME_CHECKS = 1.0  # seconds between looks at the clock, where a job's time is limited
 FIRST_LINES = 3  # of an error in the log, as in kivitendo's (task-server.md, f)
 
 _FAULTS = (
@@ -43,8 +44,8 @@ class BatchEnd:
 
     recorded: int = 0
     """Runs that were recorded."""
-    completed: bool = False
-    """The worker came to the end of its list, or was told to stop."""
+    settled: frozenset[int] = frozenset()
+    """Jobs whose earlier interruption is not to be recorded any more."""
     interruption: tuple[int, Interruption] | None = None
     """The job that did not come to its end, and why."""
     trouble: TaskServerError | None = None
@@ -60,7 +61,8 @@ class BatchRun:
         self._set_state = set_state
         self._worker: Worker | None = None
         self._current: tuple[int, str] | None = None
-        self._limit: asyncio.TimerHandle | None = None
+        self._limit: asyncio.Task[None] | None = None
+        self._settled: set[int] = set()
         self._recorded = 0
         self._done = False
         self._lost: str | None = None
@@ -85,7 +87,7 @@ class BatchRun:
         helpers = [asyncio.ensure_future(self._log_output(worker))]
         if self._batch.settings.system.memory_limit_rss is not None:
             helpers.append(asyncio.ensure_future(self._watch_memory(worker)))
-        if self._service.stopping and not self._batch.record_only:
+        if self._service.stopping:
             worker.stop()
         try:
             async for message in worker.messages():
@@ -112,6 +114,8 @@ class BatchRun:
             self._finished(message)
         elif event == "progress":
             self._progress(message["text"])
+        elif event == "settled":
+            self._settled.add(message["job"])
         elif event == "done":
             self._done = True
         elif event == "lost":
@@ -134,11 +138,7 @@ class BatchRun:
         )
         self._set_state(f"running {package} (job {job})")
         if limit:
-            assert self._worker is not None
-            reason = f"the job exceeded its time limit of {limit} s"
-            self._limit = asyncio.get_running_loop().call_later(
-                limit, lambda worker: worker.interrupt(reason, own_fault=True), self._worker
-            )
+            self._limit = asyncio.create_task(self._watch_time(limit))
 
     def _finished(self, message: dict[str, Any]) -> None:
         self._forget_limit()
@@ -189,7 +189,7 @@ class BatchRun:
         interruption = None
         if self._current is not None:
             interruption = (self._current[0], self._interruption(worker, status))
-        return BatchEnd(self._recorded, self._done, interruption, trouble)
+        return BatchEnd(self._recorded, frozenset(self._settled), interruption, trouble)
 
     def _interruption(self, worker: Worker, status: int) -> Interruption:
         if worker.reason is not None:
@@ -207,6 +207,17 @@ class BatchRun:
             if self._current is not None:
                 about["job"] = self._current[0]
             log.info("%s", line, extra=fields("job_output", **about))
+
+    async def _watch_time(self, limit: int) -> None:
+        """End a job that takes too long; time in which we were stopped ourselves does not count."""
+        loop = asyncio.get_running_loop()
+        assert self._worker is not None
+        rest, last = float(limit), loop.time()
+        while rest > 0:
+            await asyncio.sleep(min(rest, TIME_CHECKS))
+            now = loop.time()
+            rest, last = rest - min(now - last, 2 * TIME_CHECKS), now
+        self._worker.interrupt(f"the job exceeded its time limit of {limit} s", own_fault=True)
 
     async def _watch_memory(self, worker: Worker) -> None:
         limit = self._batch.settings.system.memory_limit_rss

@@ -51,10 +51,8 @@ class Batch:
     jobs: tuple[int, ...]
     forced: bool = False
     """Run the jobs whether they are due or not (``--run-job``)."""
-    interrupted: Mapping[int, Interruption] = field(default_factory=dict)
-    """Jobs whose interruption by the supervisor or by themselves is to be recorded first."""
-    record_only: bool = False
-    """Begin nothing: the service is ending."""
+    interrupted: Mapping[int, Interruption | None] = field(default_factory=dict)
+    """Jobs whose interruption is to be recorded first, and why, if we know."""
 
 
 def encode_batch(batch: Batch) -> bytes:

@@ -7,6 +7,8 @@ growing pauses, and the log has one line per change of state, not per attempt.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
 
 from kivitendo_task_server.config.settings import Settings
 from kivitendo_task_server.database import own_schema
@@ -107,7 +109,7 @@ class TenantLoop:
         settings = self._service.settings
         try:
             await self._connected(settings)
-            await self._work(self._rule(settings), settings, (job_id,), forced=True)
+            await self._work(self._rule(settings), settings, (job_id,), {}, forced=True)
         except DatabaseError as error:
             self._failed(error)
         finally:
@@ -129,9 +131,11 @@ class TenantLoop:
         except DatabaseError as error:
             self._failed(error)
             return False
-        jobs = tuple(dict.fromkeys((*self._interrupted, *found.interrupted, *found.jobs)))
-        if jobs:
-            return await self._work(rule, settings, jobs)
+        interrupted = dict.fromkeys(found.interrupted) | self._interrupted
+        if interrupted or found.jobs:
+            # what was interrupted comes last: it may be interrupted again
+            jobs = sorted(found.jobs, key=lambda job: job in interrupted)
+            return await self._work(rule, settings, tuple(jobs), interrupted)
         self._works()
         return False
 
@@ -209,14 +213,33 @@ class TenantLoop:
     # --- running jobs -----------------------------------------------------------------------
 
     async def _work(
-        self, rule: DueRule, settings: Settings, jobs: tuple[int, ...], *, forced: bool = False
+        self,
+        rule: DueRule,
+        settings: Settings,
+        jobs: tuple[int, ...],
+        interrupted: Mapping[int, Interruption | None],
+        *,
+        forced: bool = False,
     ) -> bool:
         """Have a worker run the jobs; whether it got anywhere."""
         service = self._service
         async with service.slots:
-            end = await self._batch(rule, settings, jobs, forced=forced)
+            if service.stopping or self._retired or service.hold.reason():
+                return False
+            batch = Batch(
+                tenant=self.tenant,
+                settings=settings,
+                clock=service.clock,
+                kivitendo_dir=service.kivitendo_dir,
+                rule=rule,
+                jobs=jobs,
+                forced=forced,
+                interrupted=interrupted,
+            )
+            end = await self._follow(batch)
             if self._interrupted and service.stopping:
-                await self._batch(rule, settings, tuple(self._interrupted), record_only=True)
+                last_words = replace(batch, jobs=(), interrupted=dict(self._interrupted))
+                await self._follow(last_words)
         progress = end.recorded > 0 or end.interruption is not None
         if end.trouble is not None and not progress:
             self._failed(end.trouble)
@@ -226,36 +249,14 @@ class TenantLoop:
                 self._wake.set()  # record the interruption, go on with the rest
         return progress
 
-    async def _batch(
-        self,
-        rule: DueRule,
-        settings: Settings,
-        jobs: tuple[int, ...],
-        *,
-        forced: bool = False,
-        record_only: bool = False,
-    ) -> BatchEnd:
-        service = self._service
-        if (service.stopping or self._retired or service.hold.reason()) and not record_only:
-            return BatchEnd()
-        batch = Batch(
-            tenant=self.tenant,
-            settings=settings,
-            clock=service.clock,
-            kivitendo_dir=service.kivitendo_dir,
-            rule=rule,
-            jobs=jobs,
-            forced=forced,
-            interrupted=dict(self._interrupted),
-            record_only=record_only,
-        )
-        self._run = BatchRun(batch, service, self._set_state)
+    async def _follow(self, batch: Batch) -> BatchEnd:
+        self._run = BatchRun(batch, self._service, self._set_state)
         try:
             end = await self._run.follow()
         finally:
             self._run = None
-        if end.completed:
-            self._interrupted.clear()
+        for job_id in end.settled:
+            self._interrupted.pop(job_id, None)
         if end.interruption is not None:
             self._interrupted[end.interruption[0]] = end.interruption[1]
         return end

@@ -18,6 +18,7 @@ import socket
 import sys
 import time
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import psycopg2
@@ -99,6 +100,8 @@ class Worker:
 
     def run(self) -> None:
         """Run all jobs of the batch; ends early if the supervisor says so or goes away."""
+        for job_id, interruption in self._batch.interrupted.items():
+            self._settle(job_id, interruption)
         for job_id in self._batch.jobs:
             if self._reports.stop_requested():
                 break
@@ -108,30 +111,34 @@ class Worker:
         self._reports.send("done")
         self._connection.close()
 
-    def _handle(self, job_id: int) -> None:
-        """Claim one job; record the interruption of an earlier run of it; run it if it is due."""
-        interruption = self._batch.interrupted.get(job_id)
+    def _settle(self, job_id: int, interruption: Interruption | None) -> None:
+        """Record the interruption of a run, as soon as PostgreSQL has noticed it, too."""
+        deadline = time.monotonic()
         if interruption is not None:
             self._queue.end_session(application_name(session_name(self._node, interruption.pid)))
-        claim = self._claim(job_id, LOCK_PATIENCE if interruption is not None else 0)
+            deadline += LOCK_PATIENCE
+        claim = self._queue.claim(job_id, self._now(), to_run=False)
+        while not claim.locked and time.monotonic() < deadline:
+            time.sleep(0.05)
+            claim = self._queue.claim(job_id, self._now(), to_run=False)
         if claim.mark is not None:
             self._record_interruption(job_id, claim, interruption)
-            if self._batch.record_only:
-                return
-            claim = self._claim(job_id, 0)
+        if claim.locked:
+            self._reports.send("settled", job=job_id)
+
+    def _handle(self, job_id: int) -> None:
+        """Claim one job and run it if it is due."""
+        claim = self._queue.claim(job_id, self._now())
+        if claim.mark is not None:
+            self._record_interruption(job_id, claim, None)
+            claim = self._queue.claim(job_id, self._now())
         if claim.row is None or not claim.due:
             self._reports.send("skipped", job=job_id, locked=not claim.locked)
             return
         self._run(claim.row, failed_before=claim.failures > 0)
 
-    def _claim(self, job_id: int, patience: float) -> Claim:
-        deadline = time.monotonic() + patience
-        while True:
-            started_at = wall_time(self._batch.clock)
-            claim = self._queue.claim(job_id, started_at)
-            if claim.locked or time.monotonic() > deadline:
-                return claim
-            time.sleep(0.05)
+    def _now(self) -> datetime:
+        return wall_time(self._batch.clock)
 
     def _run(self, row: JobRow, *, failed_before: bool) -> None:
         clock = self._batch.clock
@@ -140,7 +147,7 @@ class Worker:
             if error is not None:
                 self._record_not_run(row, error)
                 return
-        started_at = wall_time(clock)
+        started_at = self._now()
         began = time.monotonic()
         prepared = runner.prepare(row, self._batch.settings)
         self._reports.send(
@@ -190,7 +197,7 @@ class Worker:
     def _record_not_run(self, row: JobRow, reason: str) -> None:
         """A wrong schedule: say so once, and do not come back every minute (weakness 22)."""
         text = f"the job was not run because its schedule is wrong: {reason}"
-        at = wall_time(self._batch.clock)
+        at = self._now()
         self._record(Record(row, at, JobResult(None, text), Times(row.last_run_at, None)))
 
     def _record_interruption(
@@ -225,7 +232,9 @@ class Worker:
 
     def _report(self, record: Record, *, failed_before: bool = False) -> None:
         error = record.result.error
-        self._reports.send_later(
+        # a failure at once: should we be killed now, nobody else would notify of it
+        send = self._reports.send if record.result.failed else self._reports.send_later
+        send(
             "recorded",
             job=record.job.id,
             package=record.job.package_name,
