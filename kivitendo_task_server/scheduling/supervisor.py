@@ -152,6 +152,11 @@ class Supervisor:
         self._telling: asyncio.TimerHandle | None = None
         self._exit_code = 0
 
+    @property
+    def idle(self) -> bool:
+        """Whether every tenant only waits for the next tick."""
+        return all(loop.idle for loop, _ in self._loops.values())
+
     # --- the service ------------------------------------------------------------------------
 
     async def run(self) -> int:

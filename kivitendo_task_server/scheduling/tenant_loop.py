@@ -39,6 +39,7 @@ class TenantLoop:
         self.state = WAITING
         self._service = service
         self._wake = asyncio.Event()
+        self._looking = False
         self._retired = False
         self._failures = 0
         self._retry: asyncio.TimerHandle | None = None
@@ -50,6 +51,11 @@ class TenantLoop:
         self._held = False
         self._calendar = Calendar()
         self._bad_schedules: set[tuple[int, str | None]] = set()
+
+    @property
+    def idle(self) -> bool:
+        """Whether it only waits for the next tick."""
+        return not self._looking and not self._wake.is_set()
 
     # --- what the supervisor says -----------------------------------------------------------
 
@@ -89,7 +95,9 @@ class TenantLoop:
                 self._wake.clear()
                 if self._retired or self._service.stopping:
                     return
+                self._looking = True
                 await self.pass_once()
+                self._looking = False
         finally:
             self._forget_retry()
             self._disconnect()

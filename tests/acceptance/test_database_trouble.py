@@ -1,0 +1,240 @@
+"""Databases that go, hang, refuse or cut us off, under a running service."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import signal
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from database_fixture import NewDatabase, create_database, statement
+from gate import Gate
+from job_rows import add_job, execute
+from kivitendo_fixture import KivitendoDir, kivitendo_installation, until
+from one_tenant import OneTenant
+from real_service import RealService, real_service
+
+import kivitendo_task_server.demo
+from kivitendo_task_server.config.settings import DatabaseAccess
+from kivitendo_task_server.demo.children import die_with_parent
+from kivitendo_task_server.demo.postgres import EmbeddedPostgres
+
+SCHEMAS = Path(kivitendo_task_server.demo.__file__).parent
+
+
+def add_effects(access: DatabaseAccess, count: int, seconds: float = 0.0) -> None:
+    """Due jobs that each leave one row behind."""
+    execute(
+        access,
+        "CREATE TABLE IF NOT EXISTS effects (job_id integer, done boolean,"
+        " at timestamp DEFAULT now())",
+    )
+    execute(
+        access,
+        "INSERT INTO background_jobs (type, package_name, active, cron_spec, next_run_at, data)"
+        " SELECT 'interval', 'Effect', true, '0 3 * * *', '2020-01-01', %s"
+        " FROM generate_series(1, %s)",
+        f"seconds: {seconds}",
+        count,
+    )
+
+
+def effects(access: DatabaseAccess) -> int:
+    """How many jobs have come to their end."""
+    return int(execute(access, "SELECT count(*) FROM effects")[0][0])
+
+
+def check_each_ran_once(access: DatabaseAccess) -> None:
+    """Every job exactly once to completion, nothing claimed, every interruption recorded."""
+    rows = execute(
+        access,
+        "SELECT count(*), count(DISTINCT job_id), count(*) FILTER (WHERE NOT done) FROM effects",
+    )
+    ((jobs,),) = execute(access, "SELECT count(*) FROM background_jobs")
+    assert rows == [(jobs, jobs, 0)]
+    history = dict(
+        execute(access, "SELECT status, count(*) FROM background_job_histories GROUP BY status")
+    )
+    assert history["success"] == jobs
+    failures = execute(
+        access, "SELECT error FROM background_job_histories WHERE status = 'failure'"
+    )
+    assert all("interrupted" in error for (error,) in failures)
+    assert execute(access, "SELECT * FROM kivitendo_task_server.running_jobs") == []
+    assert (
+        execute(
+            access,
+            "SELECT l.objid FROM pg_locks l JOIN pg_database d ON d.oid = l.database"
+            " WHERE l.locktype = 'advisory' AND d.datname = current_database()",
+        )
+        == []
+    )
+
+
+@pytest.fixture
+def own_cluster() -> Iterator[EmbeddedPostgres]:
+    """A PostgreSQL that the test may stop and start."""
+    with EmbeddedPostgres(durable=False) as cluster:
+        for kind in ("tenant", "auth"):
+            statement(cluster, f"CREATE DATABASE template_{kind}")
+            execute(
+                cluster.access(f"template_{kind}"), (SCHEMAS / f"{kind}_schema.sql").read_text()
+            )
+        yield cluster
+
+
+def stop_postgres(cluster: EmbeddedPostgres) -> subprocess.Popen[bytes]:
+    """Stop the server, sessions and all, but keep its data."""
+    process = cluster._process
+    assert process is not None
+    process.send_signal(signal.SIGINT)
+    process.wait()
+    return process
+
+
+def start_postgres(cluster: EmbeddedPostgres, stopped: subprocess.Popen[bytes]) -> None:
+    """Start it again and wait until it answers."""
+    account = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
+    with (cluster.folder / "log").open("ab") as log:
+        cluster._process = subprocess.Popen(
+            stopped.args,
+            preexec_fn=die_with_parent(signal.SIGINT, account),
+            cwd=cluster.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    cluster._await_answer()
+
+
+def test_postgresql_stopped_and_started_under_load(own_cluster: EmbeddedPostgres) -> None:
+    auth = create_database(own_cluster, "auth", "template_auth")
+    tenants = [create_database(own_cluster, name, "template_tenant") for name in ("eins", "zwei")]
+    with kivitendo_installation(auth) as installation:
+        for access in tenants:
+            installation.add_tenant(access.name, access)
+            add_effects(access, 100, 0.01)
+        with real_service(installation) as service:
+            for round_ in (1, 2):
+                until(lambda seen=20 * round_: all(effects(access) >= seen for access in tenants))
+                stopped = stop_postgres(own_cluster)
+                service.wake_up()  # the list of tenants is asked for, too
+                until(lambda n=round_: len(service.lines("auth_failing")) == n)
+                assert service.process.poll() is None
+                start_postgres(own_cluster, stopped)
+                service.wake_up()
+                until(lambda n=round_: len(service.lines("auth_back")) == n)
+            until(lambda: all(effects(access) == 100 for access in tenants), 60)
+            until(lambda: all(not _due(access) for access in tenants))
+            for access in tenants:
+                check_each_ran_once(access)
+                changes = [
+                    line.split("action=")[1].split()[0]
+                    for line in service.log.splitlines()
+                    if f"tenant={access.name}" in line and "action=tenant_" in line
+                ]
+                # one line for each change of state, never two of the same kind in a row
+                assert changes[0] == "tenant_new"
+                assert all(one != two for one, two in pairwise(changes))
+            assert service.stop() == 0
+
+
+def test_connections_killed_under_load(tenant: OneTenant) -> None:
+    add_effects(tenant.access, 150, 0.01)
+    with real_service(tenant.installation) as service:
+        for seen in (5, 40, 80, 120):
+            until(lambda seen=seen: effects(tenant.access) >= seen)
+            tenant.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE application_name LIKE 'kivitendo-task-server%%'"
+                " AND application_name NOT LIKE '%%test'"
+                " AND datname = ANY (%s)",
+                [tenant.access.name, tenant.installation.auth.name],
+            )
+        until(lambda: effects(tenant.access) == 150)
+        until(lambda: not _due(tenant.access))
+        check_each_ran_once(tenant.access)
+        assert service.stop() == 0
+
+
+def test_lame_tenants_harm_nobody_and_come_back(
+    kivitendo_dir: KivitendoDir, new_database: NewDatabase
+) -> None:
+    good = [new_database() for _ in range(17)]
+    lame = [new_database() for _ in range(3)]
+    role = f"lame_{os.getpid()}"
+    execute(good[0], f"CREATE ROLE {role} SUPERUSER LOGIN PASSWORD 'another'")
+    target = (good[0].host, good[0].port)
+    unreachable, hanging = Gate(target, "closed"), Gate(target, "silent")
+    kivitendo_dir.configure("task_server", max_parallel_tenants="2")
+    try:
+        for access in good:
+            kivitendo_dir.add_tenant(access.name, access)
+        kivitendo_dir.add_tenant("unreachable", replace(lame[0], port=unreachable.port))
+        kivitendo_dir.add_tenant("refused", replace(lame[1], user=role, password="secret-word"))
+        kivitendo_dir.add_tenant("hanging", replace(lame[2], port=hanging.port))
+        jobs = {access: add_job(access) for access in [*good, *lame]}
+        with real_service(kivitendo_dir) as service:
+            until(lambda: all(_ran(access, jobs[access]) for access in good))
+            until(lambda: len(service.lines("tenant_failing")) == 3, 60)
+            assert "no answer within 10 seconds" in _line(service, "hanging")
+            assert "Connection refused" in _line(service, "unreachable")
+            assert "password authentication failed" in _line(service, "refused")
+            assert "secret-word" not in service.log
+            # they come back by themselves
+            unreachable.set("open")
+            hanging.set("open")
+            execute(good[0], f"ALTER ROLE {role} PASSWORD 'secret-word'")
+            until(lambda: all(_ran(access, jobs[access]) for access in lame), 90)
+            until(lambda: len(service.lines("tenant_back")) == 3)
+            assert len(service.lines("tenant_failing")) == 3  # not one for each attempt
+            assert service.stop() == 0
+    finally:
+        for gate in (unreachable, hanging):
+            gate.close()
+        execute(lame[1], f"DROP OWNED BY {role}")  # our schema
+        execute(lame[1], f"DROP ROLE {role}")
+
+
+def test_the_service_waits_for_an_authentication_database_that_is_away(
+    tenant: OneTenant,
+) -> None:
+    access = tenant.installation.auth
+    gate = Gate((access.host, access.port), "closed")
+    job = tenant.add()
+    try:
+        tenant.installation.configure("authentication/database", port=str(gate.port))
+        with real_service(tenant.installation) as service:
+            assert len(service.lines("auth_failing")) == 1
+            gate.set("open")
+            until(lambda: _ran(tenant.access, job))
+            assert len(service.lines("auth_back")) == 1
+            # away again: the tenants that are known are served on
+            gate.set("closed")
+            other = tenant.add()
+            service.wake_up()
+            until(lambda: _ran(tenant.access, other))
+            until(lambda: len(service.lines("auth_failing")) == 2)
+            assert service.stop() == 0
+    finally:
+        gate.close()
+
+
+def _due(access: DatabaseAccess) -> bool:
+    return bool(execute(access, "SELECT 1 FROM background_jobs WHERE next_run_at < now()"))
+
+
+def _ran(access: DatabaseAccess, job: int) -> bool:
+    rows = execute(access, "SELECT last_run_at IS NOT NULL FROM background_jobs WHERE id = %s", job)
+    return bool(rows[0][0])
+
+
+def _line(service: RealService, tenant: str) -> str:
+    (line,) = [line for line in service.lines("tenant_failing") if f"tenant={tenant}" in line]
+    return line

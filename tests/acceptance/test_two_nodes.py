@@ -1,0 +1,140 @@
+"""Two nodes on the same tenants: races, kills and standstills; every job runs exactly once."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+from collections.abc import Callable
+from contextlib import ExitStack
+
+import pytest
+from database_fixture import NewDatabase
+from job_rows import execute
+from kivitendo_fixture import KivitendoDir, until
+from real_service import RealService, real_service
+from test_database_trouble import add_effects, check_each_ran_once, effects
+
+from kivitendo_task_server.config.settings import DatabaseAccess
+
+NODES = ("one", "two")
+
+
+class Nodes:
+    """Two services with configuration files of their own for one installation."""
+
+    def __init__(self, installation: KivitendoDir, stack: ExitStack) -> None:
+        self._installation = installation
+        self._stack = stack
+        self.running: dict[str, RealService] = {}
+        for node in NODES:
+            installation.configure("task_server", f"config/{node}.conf", node_id=node)
+
+    def start(self, node: str) -> None:
+        """Start a node; also again, as an init system does after a death."""
+        service = real_service(self._installation, config=f"config/{node}.conf")
+        self.running[node] = self._stack.enter_context(service)
+
+    def workers(self) -> list[int]:
+        """All processes of both nodes but the supervisors."""
+        return [pid for service in self.running.values() for pid in service.children()]
+
+
+@pytest.fixture
+def tenants(kivitendo_dir: KivitendoDir, new_database: NewDatabase) -> list[DatabaseAccess]:
+    """Two tenants that both nodes serve."""
+    accesses = [new_database(), new_database()]
+    for access in accesses:
+        kivitendo_dir.add_tenant(access.name, access)
+    return accesses
+
+
+def done(tenants: list[DatabaseAccess]) -> int:
+    return sum(effects(access) for access in tenants)
+
+
+def idle(tenants: list[DatabaseAccess]) -> bool:
+    """Whether nothing is due or marked as running."""
+    return not any(
+        execute(
+            access,
+            "SELECT 1 FROM background_jobs WHERE next_run_at < now()"
+            " UNION ALL SELECT 1 FROM kivitendo_task_server.running_jobs",
+        )
+        for access in tenants
+    )
+
+
+def finish(nodes: Nodes, tenants: list[DatabaseAccess]) -> None:
+    """Let the nodes do the rest, and see whether all is as it must be."""
+
+    def over() -> bool:
+        for service in nodes.running.values():
+            service.wake_up()  # what ticks do, but a test does not wait for minutes
+        return idle(tenants)
+
+    until(over, 60)
+    for access in tenants:
+        check_each_ran_once(access)
+
+
+def test_killed_workers_and_supervisors(
+    kivitendo_dir: KivitendoDir, tenants: list[DatabaseAccess]
+) -> None:
+    seed = random.randrange(10**6)
+    print(f"seed {seed}")  # shown if the test fails
+    chance = random.Random(seed)
+    for access in tenants:
+        add_effects(access, 250, 0.02)
+    with ExitStack() as stack:
+        nodes = Nodes(kivitendo_dir, stack)
+        for node in NODES:
+            nodes.start(node)
+        for milestone in range(25, 400, 25):
+            until(_reached(tenants, milestone), 60)
+            if chance.random() < 0.3:
+                node = chance.choice(NODES)
+                nodes.running[node].kill()
+                nodes.start(node)
+            elif workers := nodes.workers():
+                os.kill(chance.choice(workers), signal.SIGKILL)
+        finish(nodes, tenants)
+        nodes_used = {
+            row[0]
+            for access in tenants
+            for row in execute(
+                access, "SELECT DISTINCT last_node FROM kivitendo_task_server.job_runs"
+            )
+        }
+        assert nodes_used == set(NODES)
+
+
+def test_a_node_that_stands_still(
+    kivitendo_dir: KivitendoDir, tenants: list[DatabaseAccess]
+) -> None:
+    """Longer than the time-outs of connections, queries, and of the jobs themselves."""
+    kivitendo_dir.configure("task_server", job_timeout="3")
+    for access in tenants:
+        add_effects(access, 60, 0.1)
+    with ExitStack() as stack:
+        nodes = Nodes(kivitendo_dir, stack)
+        nodes.start("one")
+        until(_reached(tenants, 10))
+        frozen = [nodes.running["one"].process.pid, *nodes.running["one"].children()]
+        for pid in frozen:
+            os.kill(pid, signal.SIGSTOP)
+        nodes.start("two")
+        until(_reached(tenants, 110), 60)  # all but the jobs that the other one holds
+        _sleep_in_database(tenants[0], 11)
+        for pid in frozen:
+            os.kill(pid, signal.SIGCONT)
+        finish(nodes, tenants)
+        assert not any(service.lines("job_failed") for service in nodes.running.values())
+
+
+def _sleep_in_database(access: DatabaseAccess, seconds: int) -> None:
+    execute(access, "SELECT pg_sleep(%s)", seconds)
+
+
+def _reached(tenants: list[DatabaseAccess], count: int) -> Callable[[], bool]:
+    return lambda: done(tenants) >= count
