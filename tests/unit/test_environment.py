@@ -157,24 +157,27 @@ class TestPreparation:
         environment.prepare(venv, {"demo"})
         assert no_pip == [{"demo"}]
 
-    @pytest.mark.parametrize("damage", ["interrupted", "python", "package"])
-    def test_damaged_environment_is_made_anew(
-        self, environment: ModuleType, tmp_path: Path, no_pip: list[set[str]], damage: str
+    def test_environment_left_half_made_is_made_anew(
+        self, environment: ModuleType, tmp_path: Path, no_pip: list[set[str]]
     ) -> None:
         venv = self.ready(environment, tmp_path / "venv")
         (venv / "old").touch()
-        if damage == "interrupted":
-            environment.write_stamp(venv, {})
-        elif damage == "python":
-            (venv / "bin/python").unlink()
-            (venv / "bin/python").symlink_to("/nonexistent/python3")
-        else:
-            stamp = environment.read_stamp(venv)
-            environment.write_stamp(venv, stamp | {"distributions": ["psycopg2-binary"]})
+        environment.write_stamp(venv, {})
         environment.prepare(venv, {"demo"})
         assert no_pip == [{"demo"}]
         assert not (venv / "old").exists()
         subprocess.run([venv / "bin/python", "-c", ""], check=True)
+
+    def test_environment_whose_python_or_packages_are_gone_does_not_work(
+        self, environment: ModuleType, tmp_path: Path
+    ) -> None:
+        venv = self.ready(environment, tmp_path / "venv")
+        stamp = environment.read_stamp(venv)
+        assert environment.works(venv, stamp)
+        assert not environment.works(venv, stamp | {"distributions": ["psycopg2-binary"]})
+        (venv / "bin/python").unlink()
+        (venv / "bin/python").symlink_to("/nonexistent/python3")
+        assert not environment.works(venv, stamp)
 
     def test_folder_with_other_things_is_never_removed(
         self, environment: ModuleType, tmp_path: Path
