@@ -79,7 +79,7 @@ def _run(keep: bool, folder: Path | None) -> int:
 
 def _first_call(stage: Stage, configuration: Path, tenants: Tenants, note: Note) -> list[str]:
     databases = [access for _, access in tenants]
-    note(f"starting the service: {_command()} -c {configuration} -f start")
+    note(f"starting the service: kivitendo-task-server -c {configuration} -f start")
     ran = run_until_idle(configuration, databases, stage.folder / SERVICE_LOG, note)
     note(f"all due jobs done {ran.seconds:.1f} s after its start; stopped it")
     faults = []
