@@ -157,7 +157,8 @@ def create(venv: Path) -> None:
         shutil.rmtree(venv)
     version = ".".join(map(str, sys.version_info[:3]))
     need_venv_module()
-    say(f"making {venv} with Python {version} ({sys.executable})")
+    shown = venv.relative_to(PROJECT) if venv.is_relative_to(PROJECT) else venv
+    say(f"making {shown} with Python {version} ({sys.executable})")
     venv.mkdir(parents=True)
     # written first: what is interrupted from here on is known as ours, and as incomplete
     write_stamp(venv, {})
