@@ -64,7 +64,9 @@ def _replace(
         while following < len(lines) and _continues(lines[following], separator):
             lines[following] = None
             following += 1
-        lines[number - 1] = None
+        # a key of nothing but blanks, which came after it, must not continue what stood before it
+        orphan = following < len(lines) and any(_continues(lines[following], c) for c in "=:")
+        lines[number - 1] = "" if orphan else None
         if number == entry.lines[-1]:
             indent = line[: len(line) - len(line.lstrip(BLANKS))]
             lines[number - 1] = f"{indent}{key} {separator} {value}".rstrip(BLANKS)

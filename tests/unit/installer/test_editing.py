@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kivitendo_task_server.config.grammar import parse
@@ -70,6 +70,7 @@ LINES = st.sampled_from(
 )  # fmt: skip
 
 
+@example(["[task_server]", "debug = 0", "login: 2", " = more", "login = 1"], "")
 @given(st.lists(LINES, max_size=12), st.sampled_from(["", "new", "a = b"]))
 def test_any_file_then_has_the_new_value_and_otherwise_the_old_ones(
     lines: list[str], value: str
