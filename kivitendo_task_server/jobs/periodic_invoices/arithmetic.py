@@ -6,6 +6,7 @@ kivitendo's, and those come from doubles in one fixed order of operations.
 
 from __future__ import annotations
 
+import math
 import struct
 
 DIGITS = 15
@@ -48,9 +49,16 @@ def rounded_to_precision(value: float, precision: float, digits: int = DIGITS) -
 
 def as_real(value: float) -> float:
     """What a ``real`` column gives back when it is read as text: the shortest text of a float4."""
-    stored = struct.unpack("f", struct.pack("f", value))[0]
+    stored = _single(value)
     for significant in range(1, 10):
         shortest = float(f"{stored:.{significant}g}")
-        if struct.unpack("f", struct.pack("f", shortest))[0] == stored:
+        # PostgreSQL does not take a text that lies exactly between two float4
+        around = (math.nextafter(shortest, -math.inf), math.nextafter(shortest, math.inf))
+        if all(_single(one) == stored for one in around):
             return shortest
-    return float(stored)
+    return stored
+
+
+def _single(value: float) -> float:
+    single: float = struct.unpack("f", struct.pack("f", value))[0]
+    return single
