@@ -33,6 +33,7 @@ Rows = list[tuple[Any, ...]]
 
 USER = TenantUser("buchhaltung", countrycode="de", dateformat="dd.mm.yy")
 TODAY = date(2026, 3, 15)
+FIRST_NEW_ID = 1_000_000  # master data have smaller ones
 
 # what belongs to an invoice, and how many rows of it one with one taxed item has
 PARTS_OF_AN_INVOICE = {
@@ -43,14 +44,15 @@ PARTS_OF_AN_INVOICE = {
 
 
 def fill_with_master_data(access: DatabaseAccess) -> None:
-    """Load base.json into an empty tenant database."""
+    """Load base.json into a tenant database without rows."""
     database = Database(
         f"host={access.host} port={access.port} dbname={access.name}"
         f" user={access.user} password={access.password}"
     )
     with closing(database.cx):
-        database.clear()
         database.load(json.loads((GOLDEN / "base.json").read_text("utf-8")), {"input": {}})
+        for sequence in database.seqs:
+            database.q("SELECT setval(%s, %s)", (f'public."{sequence}"', FIRST_NEW_ID))
 
 
 def circumstances(today: date = TODAY, **changes: Any) -> Circumstances:

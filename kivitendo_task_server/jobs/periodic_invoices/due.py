@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
@@ -45,8 +45,8 @@ class Due:
     orders: dict[int, Order]
     items: dict[int, list[Item]]
     planner: Planner
-    newer_than: int
-    """periodic_invoices rows with a greater id are newer than the snapshot."""
+    newer_than: int = 0
+    """All that is new in periodic_invoices since the snapshot has a greater id."""
     allocated: dict[int, float] = field(default_factory=dict)
     """Purchases' allocated quantities as they are in the database."""
 
@@ -121,11 +121,7 @@ class Reader:
             {item.parts_id for rows in items.values() for item in rows if item.parts_id},
             self._circumstances.today,
         )
-        self._cursor.execute("SELECT last_value FROM id")
-        row = self._cursor.fetchone()
-        due = Due(configs, orders, items, self._planner(master), row[0] if row else 0)
-        due.allocated = master.allocated()
-        return due
+        return Due(configs, orders, items, self._planner(master), allocated=master.allocated())
 
     def _planner(self, master: MasterData) -> Planner:
         return Planner(
@@ -138,7 +134,7 @@ class Reader:
 
 
 def plan_config(
-    due: Due, config: Config, periods: Iterable[date], recorder: Recorder
+    due: Due, config: Config, periods: Sequence[date], recorder: Recorder
 ) -> Iterator[PlannedInvoice]:
     """Plan the periods of one configuration in order; after a failure none of the later ones.
 
@@ -147,11 +143,11 @@ def plan_config(
     """
     order = due.orders[config.oe_id]
     items = due.open_items(order)
-    for period in periods:
+    for number, period in enumerate(periods, 1):
         try:
             planned = due.planner.plan(config, order, items, period)
         except PLANNING_ERRORS as error:
-            recorder.failed(config.id, config.ordnumber, period, error)
+            recorder.failed(config.id, config.ordnumber, period, error, periods[number:])
             return
         due.planner.master.take(planned.taken)
         yield planned

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 
 import psycopg2
+import psycopg2.errors
 
 from kivitendo_task_server.database.connection import Connection
 from kivitendo_task_server.jobs.periodic_invoices.due import PLANNING_ERRORS, Circumstances
@@ -18,6 +19,9 @@ from kivitendo_task_server.jobs.periodic_invoices.periods import (
     lost_periods,
 )
 
+_LOCK = "SELECT 1 FROM periodic_invoices_configs WHERE id = %s FOR NO KEY UPDATE"
+_LOCK_OR_FAIL = f"{_LOCK} NOWAIT"
+
 
 @dataclass(frozen=True)
 class FirstPass:
@@ -27,26 +31,34 @@ class FirstPass:
     cursor: Cursor
     circumstances: Circumstances
     recorder: Recorder
+    failed: set[int] = field(default_factory=set)
+    """Configurations that must not be billed."""
 
-    def run(self, configs: list[Config]) -> set[int]:
-        """Extend and deactivate; returns the ids of configurations that failed at that."""
-        failed = set()
+    def run(self, configs: list[Config], *, wait: bool) -> list[int]:
+        """Extend and deactivate; returns what somebody holds, unless it is to be waited for."""
+        held = []
         for config in configs:
             try:
                 cycle = life_cycle(config.terms, self.circumstances.now)
-                if cycle != LifeCycle(True, config.terms.end_date) and self._store(config, cycle):
+                if cycle != LifeCycle(True, config.terms.end_date) and self._store(
+                    config, cycle, wait
+                ):
                     self._report(config, cycle)
             except (psycopg2.Error, *PLANNING_ERRORS) as error:
                 if self.connection.closed:
                     raise
-                failed.add(config.id)
+                if isinstance(error, psycopg2.errors.LockNotAvailable) and not wait:
+                    held.append(config.id)
+                    continue
+                self.failed.add(config.id)
                 self.recorder.failed(config.id, config.ordnumber, None, error)
-        return failed
+        return held
 
-    def _store(self, config: Config, cycle: LifeCycle) -> bool:
+    def _store(self, config: Config, cycle: LifeCycle, wait: bool) -> bool:
         """Whether the row still was as it had been read, and has been changed."""
         with self.connection:
             self.circumstances.patience.limit(self.cursor)
+            self.cursor.execute(_LOCK if wait else _LOCK_OR_FAIL, (config.id,))
             self.cursor.execute(
                 # terminated: kivitendo makes NULL false whenever it saves the row
                 "UPDATE periodic_invoices_configs SET active = %s, end_date = %s,"

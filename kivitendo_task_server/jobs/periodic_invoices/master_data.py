@@ -21,10 +21,27 @@ Cursor = psycopg2.extensions.cursor
 _NUMBERS_AS_TEXT = psycopg2.extensions.new_type((1700, 700, 701), "TEXT", lambda text, _: text)
 
 
+def _date(value: str | bytes | None, _: Cursor) -> date | None:
+    if value is None:
+        return None
+    text = str(value)
+    try:
+        return date.fromisoformat(text)
+    except ValueError:  # the year 20226 of somebody's typing error must not end the whole run
+        return date.min if text.startswith("-") or text.endswith("BC") else date.max
+
+
+_DATES = psycopg2.extensions.new_type((1082,), "DATE", _date)
+
+
 def text_cursor(connection: Connection) -> Cursor:
-    """A cursor that gives numbers as text, never through another binary form (6.1)."""
+    """A cursor that gives numbers as text, never through another binary form (6.1).
+
+    Dates that Python does not know are given as the first or last one it knows.
+    """
     cursor = connection.cursor()
-    psycopg2.extensions.register_type(_NUMBERS_AS_TEXT, cursor)
+    for given_as in (_NUMBERS_AS_TEXT, _DATES):
+        psycopg2.extensions.register_type(given_as, cursor)
     return cursor
 
 

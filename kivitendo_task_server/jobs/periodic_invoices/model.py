@@ -38,7 +38,7 @@ class Order:
     version: str
     ordnumber: str
     record_type: str
-    transdate: date | None
+    transdate: str
     customer_id: int | None
     customer_name: str | None
     customer_payment_id: int | None
@@ -91,7 +91,7 @@ class Item:
     price_factor_id: int | None
     project_id: int | None
     pricegroup_id: int | None
-    reqdate: date | None
+    reqdate: str | None
     serialnumber: str | None
     transdate: str | None
     cusordnumber: str | None

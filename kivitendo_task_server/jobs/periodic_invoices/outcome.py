@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 
@@ -125,18 +125,41 @@ class Recorder:
                 ),
             )
 
-    def failed(self, config_id: int, ordnumber: str, period: date | None, error: Exception) -> None:
-        """An order that could not be billed; said once, also if its block was repeated."""
+    def failed(
+        self,
+        config_id: int,
+        ordnumber: str,
+        period: date | None,
+        error: Exception,
+        later: Sequence[date] = (),
+    ) -> None:
+        """An order that could not be billed; said once, also if its block was repeated.
+
+        ``later`` are periods that were due, too, and now have to wait for this one (section 7).
+        """
         if config_id in self._failed:
             return
         self._failed.add(config_id)
         failure = Failure(config_id, ordnumber, period, failure_text(error))
         self.outcome.failures.append(failure)
+        if later:
+            self.outcome.skipped.append(
+                f"order {ordnumber}: {', '.join(map(str, later))}, until {period} is billed"
+            )
         self._log.warning(
             "%s",
             failure.message,
             extra=fields("invoice_failed", order=ordnumber, period=period or "-", config=config_id),
         )
+
+    def skipped(self, config_id: int, ordnumber: str) -> None:
+        """A configuration that had been due, and is no longer once its lock is held."""
+        text = (
+            f"order {ordnumber} (configuration {config_id}): somebody else billed it, changed it or"
+            " deleted it meanwhile, nothing is due any more"
+        )
+        self.outcome.skipped.append(text)
+        self._log.info("%s", text, extra=fields("invoice_skipped", config=config_id))
 
     def warning(self, text: str) -> None:
         """Something that somebody should look at, though it was done."""

@@ -84,7 +84,7 @@ def read_orders(cursor: Cursor, columns: Columns, ids: Iterable[int]) -> dict[in
     # an order without transdate counts as one of the database's today, as in the original
     cursor.execute(
         f"SELECT oe.id, oe.xmin::text, oe.ordnumber, {record_type},"  # noqa: S608
-        " coalesce(oe.transdate, current_date), oe.customer_id,"
+        " coalesce(oe.transdate, current_date)::text, oe.customer_id,"
         " customer.name, customer.payment_id, coalesce(oe.taxincluded, false), oe.taxzone_id,"
         " oe.currency_id, oe.payment_id, terms.terms_netto, terms.auto_calculation, oe.notes,"
         " oe.intnotes,"
@@ -115,7 +115,7 @@ def read_items(cursor: Cursor, columns: Columns, orders: Iterable[int]) -> dict[
     cursor.execute(
         "SELECT item.id, item.trans_id, item.parts_id, item.description, item.longdescription,"  # noqa: S608
         " item.qty, item.sellprice, item.discount, item.base_qty, item.lastcost, item.unit,"
-        " item.price_factor_id, item.project_id, item.pricegroup_id, item.reqdate,"
+        " item.price_factor_id, item.project_id, item.pricegroup_id, item.reqdate::text,"
         " item.serialnumber, item.transdate, item.cusordnumber, item.subtotal,"
         f" coalesce({known('active_price_source')}, ''),"
         f" coalesce({known('active_discount_source')}, ''), {mode}, {once},"

@@ -4,11 +4,12 @@ Section 7 of recurring-invoices.md. The rules that make a double invoice impossi
 
 * All is read in one snapshot, taken under a lock that waits for whoever is writing
   periodic_invoices, so every invoice that was begun before is seen.
-* A block of invoices is written in one transaction, which first locks the configurations and their
-  orders and then asks, with a new snapshot, whether anything changed since: the rows' versions, and
-  periodic_invoices rows with newer ids. What changed falls out of the block.
+* A block of invoices is written in one transaction, which first locks the orders and their
+  configurations and then asks, with a new snapshot, whether anything changed since: the rows'
+  versions, and periodic_invoices rows that the first snapshot had not. What changed falls out of
+  the block.
 * What fell out, and every invoice of a block that failed, is billed one by one: locked first, then
-  read, planned and written in the same transaction.
+  read, planned and written in the same transaction. What somebody holds comes last.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from datetime import date
 from itertools import islice
 
@@ -34,6 +36,11 @@ from kivitendo_task_server.jobs.periodic_invoices.due import (
     plan_config,
 )
 from kivitendo_task_server.jobs.periodic_invoices.ending import FirstPass
+from kivitendo_task_server.jobs.periodic_invoices.locking import (
+    lock_block,
+    lock_config,
+    lock_purchases,
+)
 from kivitendo_task_server.jobs.periodic_invoices.master_data import (
     Cursor,
     read_purchases,
@@ -48,7 +55,7 @@ from kivitendo_task_server.jobs.periodic_invoices.transaction import TRANSIENT, 
 
 BLOCK = 50  # invoices a transaction
 ATTEMPTS = 3  # for one invoice, after deadlocks and the like
-EARLIER_IDS = 1000  # ids that were taken before our snapshot and may be written after it
+EARLIER_IDS = 1000  # ids taken before our snapshot whose rows may be written after it
 
 Enqueue = Callable[[Cursor, list[PostedInvoice]], None]
 
@@ -77,8 +84,10 @@ class BillingRun:
         self._billed_until: dict[int, date] = {}
         self._done: set[int] = set()
         """Configurations that nothing more is to be planned for in this run."""
-        self._locked: list[int] = []
+        self._held: list[int] = []
         """Configurations that somebody holds; tried again at the end."""
+        self._settled: set[int] = set()
+        """Configurations that were billed singly, with success or not."""
 
     @property
     def outcome(self) -> Outcome:
@@ -92,8 +101,13 @@ class BillingRun:
             configs = read_configs(self._cursor, self._columns)
             self._connection.commit()
             ending = FirstPass(self._connection, self._cursor, self._circumstances, self._recorder)
-            self._done = ending.run(configs)
+            held = ending.run(configs, wait=False)
+            self._done = ending.failed
             self._bill(self._read())
+            if held:
+                configs = read_configs(self._cursor, self._columns, held)
+                self._connection.commit()
+                ending.run(configs, wait=True)
         except psycopg2.Error as error:
             if self._connection.closed:
                 raise DatabaseError(
@@ -132,7 +146,20 @@ class BillingRun:
                 f"SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; {self._patience.sql};"
                 + (" LOCK TABLE periodic_invoices IN SHARE MODE" if wait else "")
             )
-            return self._reader().due()
+            seen = self._last_id() - EARLIER_IDS if wait else 0
+            due = self._reader().due()
+            due.newer_than = seen
+            return due
+
+    def _last_id(self) -> int:
+        """The id given last by the sequence that periodic_invoices has its ids from."""
+        # pg_sequences is content with the right to use the sequence
+        self._cursor.execute(
+            "SELECT coalesce(max(last_value), 0) FROM pg_sequences"
+            " WHERE schemaname = 'public' AND sequencename = 'id'"
+        )
+        row = self._cursor.fetchone()
+        return int(row[0]) if row else 0
 
     def _reader(self) -> Reader:
         return Reader(self._cursor, self._columns, self._circumstances, self._recorder)
@@ -142,14 +169,14 @@ class BillingRun:
     def _bill(self, due: Due) -> None:
         try:
             self._post_all(due)
-            for config_id in self._locked:
+            for config_id in self._held:
                 self._bill_singly(config_id)
         except NumberRangeBusy as error:
             for config, periods in due.configs:
                 until = self._billed_until.get(config.id)
-                if until != periods[-1]:
-                    period = next((day for day in periods if until is None or day > until), None)
-                    self._recorder.failed(config.id, config.ordnumber, period, error)
+                rest = [day for day in periods if until is None or day > until]
+                if rest and config.id not in self._settled:
+                    self._recorder.failed(config.id, config.ordnumber, rest[0], error, rest[1:])
 
     def _post_all(self, due: Due) -> None:
         """Plan the next block while the one before is being written."""
@@ -189,9 +216,9 @@ class BillingRun:
         try:
             with self._connection:
                 self._patience.limit(self._cursor)
-                kept, changed = self._lock(due, block)
-                self._lock_purchases(due.allocated, kept)
-                posted = self._write(kept, due.planner) if kept else []
+                locked = lock_block(self._cursor, due, block, self._billed_until)
+                lock_purchases(self._cursor, due.allocated, locked.kept)
+                posted = self._write(locked.kept, due.planner) if locked.kept else []
         except NumberRangeBusy:
             raise
         except (psycopg2.Error, TaskServerError, StockChanged) as error:
@@ -201,7 +228,9 @@ class BillingRun:
             changed = [planned.config.id for planned in block]
         else:
             self._note(posted)
-            for planned in kept:
+            self._put_off(locked.held)
+            changed = locked.changed
+            for planned in locked.kept:
                 for key, taken in planned.taken.items():
                     due.allocated[key] = as_real(due.allocated[key] + taken)
         for config_id in dict.fromkeys(changed):
@@ -209,56 +238,20 @@ class BillingRun:
         if changed and due.planner.master.defaults.perpetual:
             self._reread_stock(due)
 
-    def _lock(
-        self, due: Due, block: list[PlannedInvoice]
-    ) -> tuple[list[PlannedInvoice], list[int]]:
-        """Lock what the block is made from; returns what is unchanged and what is not.
-
-        A configuration or order that somebody holds is put off to the end of the run.
-        """
-        ids = list({planned.config.id for planned in block})
-        self._cursor.execute(
-            "SELECT config.id, config.xmin::text, oe.xmin::text"
-            "  FROM periodic_invoices_configs config JOIN oe ON oe.id = config.oe_id"
-            " WHERE config.id = ANY(%s) ORDER BY config.id"
-            "   FOR UPDATE OF config SKIP LOCKED FOR NO KEY UPDATE OF oe SKIP LOCKED",
-            (ids,),
-        )
-        versions = {row[0]: row[1:] for row in self._cursor}
-        # a statement of its own: its snapshot is taken when the locks are ours
-        self._cursor.execute(
-            "SELECT config_id, max(period_start_date) FROM periodic_invoices"
-            " WHERE id > %s AND config_id = ANY(%s) GROUP BY config_id",
-            (due.newer_than - EARLIER_IDS, ids),
-        )
-        newest = dict(self._cursor.fetchall())
-        kept, changed = [], []
-        for planned in block:
-            config, order = planned.config, planned.order
-            until = self._billed_until.get(config.id, config.previous)
-            if config.id not in versions:
-                self._put_off(config.id)
-            elif versions[config.id] == (config.version, order.version) and (
-                newest.get(config.id) in (None, until)
-            ):
-                kept.append(planned)
-            else:
-                changed.append(config.id)
-        return kept, changed
-
-    def _put_off(self, config_id: int) -> None:
-        if config_id not in self._done:
-            self._done.add(config_id)
-            self._locked.append(config_id)
+    def _put_off(self, held: list[int]) -> None:
+        for config_id in held:
+            if config_id not in self._done:
+                self._done.add(config_id)
+                self._held.append(config_id)
 
     # -- one at a time ---------------------------------------------------------------------------
 
     def _bill_singly(self, config_id: int) -> None:
         """Bill one configuration, each period in a transaction that locks before it reads."""
         self._done.add(config_id)
+        single = _Single(config_id)
         attempts = ATTEMPTS
         while True:
-            single = _Single(config_id)
             try:
                 with self._connection:
                     posted = self._bill_next(single)
@@ -270,35 +263,33 @@ class BillingRun:
                 attempts -= 1
                 if isinstance(error, TRANSIENT) and attempts:
                     continue
-                self._recorder.failed(config_id, single.ordnumber, single.period, error)
-                return
+                self._recorder.failed(
+                    config_id, single.ordnumber, single.period, error, single.later
+                )
+                break
             if posted is None:
-                return
+                if not single.billed:
+                    self._recorder.skipped(config_id, single.ordnumber)
+                break
             attempts = ATTEMPTS
+            single.billed = True
             self._note([posted])
+        self._settled.add(config_id)
 
     def _bill_next(self, single: _Single) -> PostedInvoice | None:
         """Lock, read, plan and write the next due period; None if there is none."""
         self._patience.limit(self._cursor)
-        self._cursor.execute(
-            "SELECT oe.id, oe.ordnumber FROM periodic_invoices_configs config"
-            "  JOIN oe ON oe.id = config.oe_id WHERE config.id = %s",
-            (single.config_id,),
-        )
-        row = self._cursor.fetchone()
-        if row is None:
+        single.period, single.later = None, []
+        ordnumber = lock_config(self._cursor, single.config_id)
+        if ordnumber is None:
             return None
-        order_id, single.ordnumber = row
-        self._cursor.execute(
-            "SELECT 1 FROM periodic_invoices_configs WHERE id = %s FOR UPDATE", (single.config_id,)
-        )
-        self._cursor.execute("SELECT 1 FROM oe WHERE id = %s FOR NO KEY UPDATE", (order_id,))
+        single.ordnumber = ordnumber
         due = self._reader().due(only=[single.config_id])
-        for config, periods in due.configs:
-            single.period = periods[0]
+        for config, (period, *later) in due.configs:
+            single.period, single.later = period, later
             order = due.orders[config.oe_id]
-            planned = due.planner.plan(config, order, due.open_items(order), periods[0])
-            self._lock_purchases(due.allocated, [planned])
+            planned = due.planner.plan(config, order, due.open_items(order), period)
+            lock_purchases(self._cursor, due.allocated, [planned])
             return self._write([planned], due.planner)[0]
         return None
 
@@ -314,18 +305,6 @@ class BillingRun:
         self._billed_until.update((one.config_id, one.period) for one in posted)
         self._recorder.posted(posted)
 
-    def _lock_purchases(self, expected: dict[int, float], block: list[PlannedInvoice]) -> None:
-        """Lock the goods a block takes; raises StockChanged if others took some meanwhile."""
-        keys = sorted({key for planned in block for key in planned.taken})
-        if not keys:
-            return
-        self._cursor.execute(
-            "SELECT id, allocated FROM invoice WHERE id = ANY(%s) ORDER BY id FOR UPDATE", (keys,)
-        )
-        present = {key: float(allocated) for key, allocated in self._cursor}
-        if any(present.get(key) != expected[key] for key in keys):
-            raise StockChanged("goods were taken by another invoice meanwhile")
-
     def _reread_stock(self, due: Due) -> None:
         master = due.planner.master
         with self._connection:
@@ -335,10 +314,12 @@ class BillingRun:
         due.allocated = master.allocated()
 
 
+@dataclass(slots=True)
 class _Single:
     """What is being billed singly, for a failure's message."""
 
-    def __init__(self, config_id: int) -> None:
-        self.config_id = config_id
-        self.ordnumber = "?"
-        self.period: date | None = None
+    config_id: int
+    ordnumber: str = "?"
+    period: date | None = None
+    later: list[date] = field(default_factory=list)
+    billed: bool = False

@@ -1,0 +1,94 @@
+"""Locks that are held while invoices are written, and what is asked again under them (section 7).
+
+Nobody is waited for while a block is locked; for a single configuration the transaction waits.
+Orders are locked before their configurations, as kivitendo does when an order is saved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+
+from kivitendo_task_server.jobs.periodic_invoices.due import Due
+from kivitendo_task_server.jobs.periodic_invoices.master_data import Cursor
+from kivitendo_task_server.jobs.periodic_invoices.model import PlannedInvoice
+from kivitendo_task_server.jobs.periodic_invoices.transaction import StockChanged
+
+
+@dataclass(slots=True)
+class LockedBlock:
+    """What a block's invoices have become since they were planned."""
+
+    kept: list[PlannedInvoice] = field(default_factory=list)
+    """Locked, and as they were when they were planned."""
+    changed: list[int] = field(default_factory=list)
+    """Configurations that were changed, or billed by somebody else."""
+    held: list[int] = field(default_factory=list)
+    """Configurations that somebody holds, or has deleted."""
+
+
+def lock_block(
+    cursor: Cursor, due: Due, block: Sequence[PlannedInvoice], billed_until: Mapping[int, date]
+) -> LockedBlock:
+    """Lock what a block is made from; ``billed_until`` is what this run has billed already."""
+    ids = list({planned.config.id for planned in block})
+    cursor.execute(
+        "SELECT config.id, config.xmin::text, oe.xmin::text"
+        "  FROM periodic_invoices_configs config JOIN oe ON oe.id = config.oe_id"
+        " WHERE config.id = ANY(%s) ORDER BY config.id"
+        "   FOR NO KEY UPDATE OF oe SKIP LOCKED FOR UPDATE OF config SKIP LOCKED",
+        (ids,),
+    )
+    versions = {row[0]: row[1:] for row in cursor}
+    # a statement of its own: its snapshot is taken when the locks are ours
+    cursor.execute(
+        "SELECT config_id, max(period_start_date) FROM periodic_invoices"
+        " WHERE id > %s AND config_id = ANY(%s) GROUP BY config_id",
+        (due.newer_than, ids),
+    )
+    newest = dict(cursor.fetchall())
+    locked = LockedBlock()
+    for planned in block:
+        config, order = planned.config, planned.order
+        until = billed_until.get(config.id, config.previous)
+        if config.id not in versions:
+            locked.held.append(config.id)
+        elif versions[config.id] == (config.version, order.version) and (
+            newest.get(config.id) in (None, until)
+        ):
+            locked.kept.append(planned)
+        else:
+            locked.changed.append(config.id)
+    return locked
+
+
+def lock_config(cursor: Cursor, config_id: int) -> str | None:
+    """Wait for a configuration and its order; returns the order's number, None if deleted."""
+    cursor.execute(
+        "SELECT ordnumber FROM oe WHERE id ="
+        "       (SELECT oe_id FROM periodic_invoices_configs WHERE id = %s)"
+        "   FOR NO KEY UPDATE",
+        (config_id,),
+    )
+    order = cursor.fetchone()
+    cursor.execute("SELECT 1 FROM periodic_invoices_configs WHERE id = %s FOR UPDATE", (config_id,))
+    return order[0] if order and cursor.fetchone() else None
+
+
+def lock_purchases(
+    cursor: Cursor, expected: Mapping[int, float], block: Sequence[PlannedInvoice]
+) -> None:
+    """Lock the goods that invoices take; raises StockChanged if others took some meanwhile.
+
+    ``expected`` are the allocated quantities the plans were made with, by invoice.id.
+    """
+    keys = sorted({key for planned in block for key in planned.taken})
+    if not keys:
+        return
+    cursor.execute(
+        "SELECT id, allocated FROM invoice WHERE id = ANY(%s) ORDER BY id FOR UPDATE", (keys,)
+    )
+    present = {key: float(allocated) for key, allocated in cursor}
+    if any(present.get(key) != expected[key] for key in keys):
+        raise StockChanged("goods were taken by another invoice meanwhile")
