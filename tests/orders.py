@@ -264,3 +264,37 @@ def in_child(action: Callable[[], int]) -> int:
         finally:
             os._exit(code)
     return child
+
+
+Action = Callable[[], object]
+
+
+def stopping_at(fragment: str, action: Action) -> type[psycopg2.extensions.cursor]:
+    """A cursor for :func:`bill` that lets something happen before a statement is sent.
+
+    Before the first one that contains ``fragment``, once.
+    """
+    waiting = [action]
+
+    class Stopping(psycopg2.extensions.cursor):
+        def execute(self, query: Any, vars: Any = None) -> None:
+            if waiting and fragment in str(query):
+                waiting.pop()()
+            super().execute(query, vars)
+
+    return Stopping
+
+
+def counting(sent: list[str]) -> type[psycopg2.extensions.cursor]:
+    """A cursor for :func:`bill` that notes what is sent."""
+
+    class Counting(psycopg2.extensions.cursor):
+        def execute(self, query: Any, vars: Any = None) -> None:
+            sent.append(str(query))
+            super().execute(query, vars)
+
+        def copy_expert(self, sql: Any, file: Any, size: int = 8192) -> None:
+            sent.append(str(sql))
+            super().copy_expert(sql, file, size)
+
+    return Counting

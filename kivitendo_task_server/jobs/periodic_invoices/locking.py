@@ -63,17 +63,21 @@ def lock_block(
     return locked
 
 
-def lock_config(cursor: Cursor, config_id: int) -> str | None:
-    """Wait for a configuration and its order; returns the order's number, None if deleted."""
+def find_order(cursor: Cursor, config_id: int) -> tuple[int, str] | None:
+    """Id and number of a configuration's order; None if it has been deleted."""
     cursor.execute(
-        "SELECT ordnumber FROM oe WHERE id ="
-        "       (SELECT oe_id FROM periodic_invoices_configs WHERE id = %s)"
-        "   FOR NO KEY UPDATE",
+        "SELECT oe.id, oe.ordnumber FROM periodic_invoices_configs config"
+        "  JOIN oe ON oe.id = config.oe_id WHERE config.id = %s",
         (config_id,),
     )
-    order = cursor.fetchone()
+    row = cursor.fetchone()
+    return (row[0], row[1]) if row else None
+
+
+def lock_config(cursor: Cursor, order_id: int, config_id: int) -> None:
+    """Wait for an order and its configuration, and lock what there is of them."""
+    cursor.execute("SELECT 1 FROM oe WHERE id = %s FOR NO KEY UPDATE", (order_id,))
     cursor.execute("SELECT 1 FROM periodic_invoices_configs WHERE id = %s FOR UPDATE", (config_id,))
-    return order[0] if order and cursor.fetchone() else None
 
 
 def lock_purchases(

@@ -3,7 +3,8 @@
 Section 7 of recurring-invoices.md. The rules that make a double invoice impossible:
 
 * All is read in one snapshot, taken under a lock that waits for whoever is writing
-  periodic_invoices, so every invoice that was begun before is seen.
+  periodic_invoices, so every invoice that was begun before is seen. Without that lock the run is
+  as safe, but slower.
 * A block of invoices is written in one transaction, which first locks the orders and their
   configurations and then asks, with a new snapshot, whether anything changed since: the rows'
   versions, and periodic_invoices rows that the first snapshot had not. What changed falls out of
@@ -26,7 +27,7 @@ import psycopg2.errors
 
 from kivitendo_task_server.database.connection import Connection, one_line
 from kivitendo_task_server.database.schema import Columns
-from kivitendo_task_server.errors import DatabaseError, JobFailed, TaskServerError
+from kivitendo_task_server.errors import DatabaseError, TaskServerError
 from kivitendo_task_server.jobs.periodic_invoices.arithmetic import as_real
 from kivitendo_task_server.jobs.periodic_invoices.due import (
     PLANNING_ERRORS,
@@ -37,6 +38,7 @@ from kivitendo_task_server.jobs.periodic_invoices.due import (
 )
 from kivitendo_task_server.jobs.periodic_invoices.ending import FirstPass
 from kivitendo_task_server.jobs.periodic_invoices.locking import (
+    find_order,
     lock_block,
     lock_config,
     lock_purchases,
@@ -95,7 +97,7 @@ class BillingRun:
         return self._recorder.outcome
 
     def run(self) -> Outcome:
-        """Do it. Raises JobFailed if another program is billing, DatabaseError if lost."""
+        """Do it. Raises DatabaseError if the connection is lost."""
         try:
             self._columns = read_columns(self._connection)
             configs = read_configs(self._cursor, self._columns)
@@ -125,15 +127,10 @@ class BillingRun:
         """Read everything in one snapshot, after whoever is writing invoices has finished."""
         try:
             due = self._snapshot(wait=True)
-        except psycopg2.errors.InsufficientPrivilege:
-            # the role may only insert: then without waiting; blocks are checked all the same
+        except (psycopg2.errors.InsufficientPrivilege, psycopg2.errors.LockNotAvailable):
+            # the role may not lock the table, or somebody does not come to an end with it (it may
+            # be a user who deletes an invoice): then all of it is looked at with every block
             due = self._snapshot(wait=False)
-        except psycopg2.errors.LockNotAvailable as error:
-            raise JobFailed(
-                "another program has been posting recurring invoices for too long",
-                where="periodic_invoices",
-                remedy="nothing was billed; the next run goes on where that program ends",
-            ) from error
         closed = due.planner.master.defaults.closedto
         if due.configs and closed is not None and closed >= self._circumstances.today:
             self._recorder.warning(f"today lies in a closed period (until {closed})")
@@ -280,10 +277,11 @@ class BillingRun:
         """Lock, read, plan and write the next due period; None if there is none."""
         self._patience.limit(self._cursor)
         single.period, single.later = None, []
-        ordnumber = lock_config(self._cursor, single.config_id)
-        if ordnumber is None:
+        order_found = find_order(self._cursor, single.config_id)
+        if order_found is None:
             return None
-        single.ordnumber = ordnumber
+        order_id, single.ordnumber = order_found
+        lock_config(self._cursor, order_id, single.config_id)
         due = self._reader().due(only=[single.config_id])
         for config, (period, *later) in due.configs:
             single.period, single.later = period, later
