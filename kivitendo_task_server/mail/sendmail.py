@@ -7,18 +7,14 @@ the sender, the same as with SMTP. The words are split here: no shell takes part
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
 import signal
 import subprocess
-import tempfile
-import threading
 from collections.abc import Callable, Sequence
 from email.message import EmailMessage
 
-from kivitendo_task_server.command_words import CommandError, split_command
 from kivitendo_task_server.config.settings import MailDelivery
+from kivitendo_task_server.external_command import CommandError, feed, split_command
 from kivitendo_task_server.mail.message import serialised
 from kivitendo_task_server.mail.outcome import Outcome, all_refused
 
@@ -27,7 +23,6 @@ _PERMANENT_EXIT_CODES = frozenset({65, 67, 68})
 _SAFE_ADDRESS = re.compile(r"[\w.\-+=@]+\Z", re.ASCII)
 _CONDITION = re.compile(r"<%\s*if\s+myconfig_email\s*%>(.*?)<%\s*end\s*%>", re.DOTALL)
 _VARIABLE = re.compile(r"<%\s*myconfig_email\s*%>")
-_ERROR_TEXT = 2000  # characters of the program's own words that are kept
 
 
 def send_by_sendmail(
@@ -45,7 +40,7 @@ def send_by_sendmail(
     try:
         command = expand_command(settings.sendmail, sender)
         before_handover()
-        code, words, read_all = _run(command, serialised(message, with_bcc=True), timeout)
+        code, words, read_all = feed(command, serialised(message, with_bcc=True), timeout)
     except CommandError as error:
         text = f"[mail_delivery] sendmail = {settings.sendmail!r}: {error}"
         return all_refused(recipients, text, permanent=False)
@@ -75,39 +70,3 @@ def expand_command(template: str, address: str) -> list[str]:
     if "<%" in text:
         raise CommandError("only myconfig_email can be used between <% and %>")
     return split_command(text)
-
-
-def _run(command: list[str], data: bytes, timeout: float) -> tuple[int, str, bool]:
-    """Exit code, what the program said, and whether it took the whole mail."""
-    with tempfile.TemporaryFile() as words:
-        process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=words, stderr=words, start_new_session=True
-        )
-        taken = threading.Event()
-        # a thread, because a program that neither reads nor ends must not hold up the time limit
-        feeder = threading.Thread(target=_feed, args=(process, data, taken), daemon=True)
-        feeder.start()
-        try:
-            code = process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            raise
-        finally:
-            feeder.join(timeout=5)
-        words.seek(0)
-        text = words.read(4 * _ERROR_TEXT).decode("utf-8", "replace")
-    return code, " ".join(text.split())[:_ERROR_TEXT], taken.is_set()
-
-
-def _feed(process: subprocess.Popen[bytes], data: bytes, taken: threading.Event) -> None:
-    assert process.stdin is not None
-    # the program may be gone before it has read everything; then the pipe breaks
-    with contextlib.suppress(OSError):
-        try:
-            process.stdin.write(data)
-            process.stdin.flush()
-            taken.set()
-        finally:
-            process.stdin.close()

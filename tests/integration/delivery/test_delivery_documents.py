@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -129,8 +130,6 @@ def test_an_invoice_number_cannot_lead_elsewhere(served: Company, number: str) -
 @pytest.fixture
 def storing(served: Company) -> Company:
     """With document storage in the file system."""
-    from dataclasses import replace
-
     served.set("defaults", doc_storage=True)
     documents = served.kivitendo.directory.parent / "documents"
     served.settings = replace(served.settings, document_path=str(documents))
@@ -256,6 +255,15 @@ def test_a_jam_after_the_first_copy_is_not(printing: Company, tmp_path: Path) ->
     assert printing.deliveries() == [("1", "", "failed", 1)]
 
 
+def test_a_command_that_hangs_may_have_printed(
+    printing: Company, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kivitendo_task_server.jobs.periodic_invoices.delivery.printing.TIMEOUT", 1)
+    printing.set("printers", printer_command="sleep 600")
+    assert "did not end within 1 s" in (printing.run().error or "")
+    assert printing.deliveries() == [("1", "", "ambiguous", 1)]
+
+
 @pytest.mark.parametrize("command", [None, "  "])
 def test_no_printer_is_no_error(printing: Company, command: str | None) -> None:
     printing.set("printers", printer_command=command)
@@ -264,8 +272,6 @@ def test_no_printer_is_no_error(printing: Company, command: str | None) -> None:
 
 
 def test_a_printed_document_is_stored_as_such(printing: Company, tmp_path: Path) -> None:
-    from dataclasses import replace
-
     printing.set("defaults", doc_storage=True)
     printing.settings = replace(printing.settings, document_path=str(tmp_path / "documents"))
     printing.run()

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
 from collections.abc import Mapping
 
-from kivitendo_task_server.command_words import CommandError, split_command
 from kivitendo_task_server.errors import TaskServerError
+from kivitendo_task_server.external_command import CommandError, feed, split_command
 
 TIMEOUT = 60  # seconds for one copy
 _VARIABLE = re.compile(r"<%\s*(\w+)\s*%>")
-_WORDS = 500  # characters of what the command says that are kept
 
 
 class PrintFailed(TaskServerError):  # noqa: N818 - read as what happened
-    """The printer's command did not take the file; ``printed`` copies before it were taken."""
+    """The printer's command did not take the file."""
 
-    def __init__(self, what: str, printed: int) -> None:
+    def __init__(self, what: str, *, printed: int = 0, uncertain: bool = False) -> None:
+        """``printed`` copies were taken before; ``uncertain``: perhaps this one was, too."""
         super().__init__(what)
         self.printed = printed
+        self.uncertain = uncertain
 
 
 def expand(command: str, values: Mapping[str, str]) -> list[str]:
@@ -33,7 +35,7 @@ def expand(command: str, values: Mapping[str, str]) -> list[str]:
     try:
         words = split_command(protected)
     except CommandError as error:
-        raise PrintFailed(f"the printer's command {command!r}: {error}", 0) from error
+        raise PrintFailed(f"the printer's command {command!r}: {error}") from error
     return [
         re.sub(
             "\x02(\\w+)\x03",
@@ -48,25 +50,19 @@ def print_file(words: list[str], content: bytes, copies: int) -> None:
     """Feed the file to the command, once for each copy. Raises PrintFailed."""
     for copy in range(copies):
         try:
-            done = subprocess.run(
-                words,
-                input=content,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                timeout=TIMEOUT,
-                start_new_session=True,
-                check=False,
-            )
+            code, said, _ = feed(words, content, TIMEOUT)
         except OSError as error:
-            raise PrintFailed(f"{words[0]}: {error.strerror}", copy) from error
+            raise PrintFailed(f"{words[0]}: {error.strerror}", printed=copy) from error
         except subprocess.TimeoutExpired as error:
             raise PrintFailed(
-                f"{words[0]} did not end within {TIMEOUT} s and was stopped", copy
+                f"{words[0]} did not end within {TIMEOUT} s and was stopped",
+                printed=copy,
+                uncertain=True,
             ) from error
-        if done.returncode != 0:
-            said = " ".join(done.stdout.decode("utf-8", "replace").split())[:_WORDS]
-            raise PrintFailed(
-                f"{words[0]} ended with exit code {done.returncode}"
-                + (f": {said}" if said else ""),
-                copy,
+        if code != 0:
+            ended = (
+                f"ended with exit code {code}"
+                if code > 0
+                else f"was ended by {signal.Signals(-code).name}"
             )
+            raise PrintFailed(f"{words[0]} {ended}" + (f": {said}" if said else ""), printed=copy)

@@ -7,6 +7,7 @@ follows.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import groupby
 
 import psycopg2
@@ -145,13 +146,13 @@ class Run:
         """Do them: first what is printed, then the mails, each in the order of the invoices."""
         done = 0
         for delivery in (one for one in pending if one.kind == "print"):
-            self._attempt([delivery], lambda d=delivery: self._print(d))  # type: ignore[misc]
+            self._attempt([delivery], partial(self._print, delivery))
             done += 1
             self._context.progress(f"{done} of {len(pending)} deliveries")
         mails = [one for one in pending if one.kind == "email"]
         for _, group in groupby(mails, key=lambda one: one.ar_id):
             deliveries = list(group)
-            self._attempt(deliveries, lambda d=deliveries: self._mail(d))  # type: ignore[misc]
+            self._attempt(deliveries, partial(self._mail, deliveries))
             done += len(deliveries)
             self._context.progress(f"{done} of {len(pending)} deliveries")
 
@@ -200,10 +201,7 @@ class Run:
         try:
             print_file(words, pdf, max(1, invoice.config["copies"] or 1))
         except PrintFailed as error:
-            reason = str(error)
-            if error.printed:
-                reason += f" (after {error.printed} printed copies)"
-            state: State = "failed" if error.printed else "pending"
+            state, reason = _judgement(error)
             self._queue.set(delivery, state, reason, attempted=True)
             self._fail(delivery, invoice.number, reason)
         else:
@@ -234,7 +232,7 @@ class Run:
                 self._fail(delivery, invoice.number, f"{delivery.recipient}: {reason}")
             else:
                 self._note_done(delivery, invoice)
-        if accepted:
+        if accepted and deliveries:
             self._report.emailed.append(invoice.number)
 
     def _keep(self, invoice: Invoice, pdf: bytes, print_variant: str | None) -> None:
@@ -251,3 +249,10 @@ class Run:
                 recipient=delivery.recipient or "-",
             ),
         )
+
+
+def _judgement(error: PrintFailed) -> tuple[State, str]:
+    """The state after a copy was not printed, and why: nothing must come out twice unasked."""
+    if error.printed:
+        return "failed", f"{error} (after {error.printed} printed copies)"
+    return ("ambiguous" if error.uncertain else "pending"), str(error)
