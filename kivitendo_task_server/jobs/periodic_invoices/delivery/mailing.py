@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from email.message import EmailMessage
 
 import psycopg2
 
@@ -35,6 +36,7 @@ from kivitendo_task_server.jobs.periodic_invoices.wording import (
     Wording,
     period_variables,
 )
+from kivitendo_task_server.log import fields
 from kivitendo_task_server.mail import (
     AddressError,
     Attachment,
@@ -45,6 +47,7 @@ from kivitendo_task_server.mail import (
     delivery_settings,
 )
 from kivitendo_task_server.mail.journal import journal_entry, unsendable_entry
+from kivitendo_task_server.mail.sent_folder import keep_copy, sent_folder
 
 
 @dataclass(frozen=True)
@@ -158,7 +161,19 @@ class Mailer:
             reason = f"{reason or 'sent'}, but kivitendo's journal refuses it: {one_line(error)}"
             with self._connection, self._connection.cursor() as cursor:
                 set_state(cursor, delivery, state, reason, attempted=True)
+        if state == "sent":
+            self._keep_copy(mail, message)
         return reason
+
+    def _keep_copy(self, mail: Mail, message: EmailMessage) -> None:
+        """Put a copy where the settings want one; that it failed is a matter for the log."""
+        user = self._context.tenant.user
+        try:
+            folder = sent_folder(self._context.settings.sections, mail.sender, user.email)
+            if folder is not None:
+                keep_copy(folder, message, self._context.clock.now())
+        except TaskServerError as error:
+            self._context.log.warning("%s", error, extra=fields("sent_copy_failed"))
 
 
 def judgement(outcome: Outcome, recipient: str) -> tuple[State, str | None]:
