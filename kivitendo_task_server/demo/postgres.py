@@ -110,6 +110,8 @@ class EmbeddedPostgres:
             "unix_socket_directories": "",  # the folder's path may be too long for one
             "max_connections": "200",
             "shared_buffers": "128MB",
+            # in the folder, not in /dev/shm: that may be tiny, and is cleared by others
+            "dynamic_shared_memory_type": "mmap",
             "timezone": "UTC",
             "log_timezone": "UTC",
         }
