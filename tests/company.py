@@ -20,7 +20,6 @@ from stand_in import Kivitendo
 
 from kivitendo_task_server.clock import FixedClock
 from kivitendo_task_server.config.settings import MailDelivery, PeriodicInvoicesSettings, Settings
-from kivitendo_task_server.database import own_schema
 from kivitendo_task_server.database.tenants import Tenant
 from kivitendo_task_server.jobs.interface import JobContext, JobResult, JobRow
 from kivitendo_task_server.jobs.periodic_invoices.delivery import MakeRenderer, PerlRenderer
@@ -170,12 +169,8 @@ class Company:
 @pytest.fixture
 def company(kivitendo: Kivitendo) -> Iterator[Company]:
     """The golden vectors' master data, and no order yet."""
-    own_schema.ensure(kivitendo.connection)
     access = kivitendo.tenant.access
-    database = Database(
-        f"host={access.host} port={access.port} dbname={access.name}"
-        f" user={access.user} password={access.password}"
-    )
+    database = Database(access)
     database.clear()
     base = json.loads((GOLDEN / "base.json").read_text("utf-8"))
     database.load(base, {"input": {}})

@@ -45,10 +45,7 @@ PARTS_OF_AN_INVOICE = {
 
 def fill_with_master_data(access: DatabaseAccess) -> None:
     """Load base.json into a tenant database without rows."""
-    database = Database(
-        f"host={access.host} port={access.port} dbname={access.name}"
-        f" user={access.user} password={access.password}"
-    )
+    database = Database(access)
     with closing(database.cx):
         database.load(json.loads((GOLDEN / "base.json").read_text("utf-8")), {"input": {}})
         for sequence in database.seqs:

@@ -46,6 +46,15 @@ import compare  # noqa: E402  (lies beside the vectors)
 class Database(compare.DB):  # type: ignore[misc]
     """The vectors' database; emptied in one round trip, which TRUNCATE would take long for."""
 
+    def __init__(self, access: DatabaseAccess) -> None:
+        connection = connect(access, purpose="replay")
+        own_schema.ensure(connection)
+        connection.close()
+        super().__init__(
+            f"host={access.host} port={access.port} dbname={access.name}"
+            f" user={access.user} password={access.password}"
+        )
+
     def clear(self) -> None:
         deletions = [f'DELETE FROM public."{table}"' for table in self.cols]  # noqa: S608
         restarts = [
@@ -87,14 +96,7 @@ class Replayer:
 
     def __init__(self, access: DatabaseAccess) -> None:
         self._access = access
-        dsn = (
-            f"host={access.host} port={access.port} dbname={access.name}"
-            f" user={access.user} password={access.password}"
-        )
-        connection = connect(access, purpose="replay")
-        own_schema.ensure(connection)
-        connection.close()
-        self._database = Database(dsn)
+        self._database = Database(access)
 
     @cached_property
     def _base(self) -> dict[str, Any]:

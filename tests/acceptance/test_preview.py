@@ -16,10 +16,7 @@ THIS_MONTH = date.today().replace(day=1)
 
 def bill_monthly(access: DatabaseAccess, *, broken: bool = False) -> Database:
     """Golden master data, and one order billed monthly since the first of this month."""
-    database = Database(
-        f"host={access.host} port={access.port} dbname={access.name}"
-        f" user={access.user} password={access.password}"
-    )
+    database = Database(access)
     database.clear()
     base = json.loads((GOLDEN / "base.json").read_text("utf-8"))
     order = {

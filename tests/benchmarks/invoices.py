@@ -171,10 +171,7 @@ def fill(access: DatabaseAccess, orders: int, existing: int) -> None:
     """Master data of the golden vectors, our orders, and invoices of earlier years."""
     import json
 
-    database = Database(
-        f"host={access.host} port={access.port} dbname={access.name}"
-        f" user={access.user} password={access.password}"
-    )
+    database = Database(access)
     database.clear()
     base = json.loads((GOLDEN / "base.json").read_text("utf-8"))
     database.load(base, {"input": {}})
