@@ -10,6 +10,7 @@ from kivitendo_task_server.clock import Clock
 from kivitendo_task_server.config.settings import Settings
 from kivitendo_task_server.database.upgrades import UpgradeScripts
 from kivitendo_task_server.scheduling.hold import InstallationHold
+from kivitendo_task_server.scheduling.kept_connections import KeptConnections
 from kivitendo_task_server.scheduling.notification import Notifier
 from kivitendo_task_server.scheduling.pool import WorkerPool
 from kivitendo_task_server.scheduling.slots import Slots
@@ -27,6 +28,7 @@ class Service:
     hold: InstallationHold
     upgrade_scripts: UpgradeScripts
     notifier: Notifier
+    kept_connections: KeptConnections = field(default_factory=KeptConnections)
     state_changed: Callable[[], None] = field(default=lambda: None)
     """Called when a tenant's state is another."""
     stopping: bool = False

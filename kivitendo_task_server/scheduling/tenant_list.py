@@ -75,6 +75,9 @@ class TenantList:
                 except TaskServerError as error:
                     self._failed(error)  # what the configuration asks for is not there
                     self._changed(())
+                except Exception as error:
+                    log.exception("internal error", extra=fields("internal_error"))
+                    self._failed(TaskServerError(f"internal error: {error}"))
                 else:
                     self._works()
         finally:

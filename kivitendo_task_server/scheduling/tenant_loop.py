@@ -11,17 +11,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from kivitendo_task_server.config.settings import Settings
-from kivitendo_task_server.database import own_schema
-from kivitendo_task_server.database.asynchronous import AsyncConnection
-from kivitendo_task_server.database.due import DueRule, Found, TableShape, look, schedule
+from kivitendo_task_server.database.due import DueRule
 from kivitendo_task_server.database.tenants import Tenant
-from kivitendo_task_server.database.upgrades import missing, pending_text
+from kivitendo_task_server.database.upgrades import pending_text
 from kivitendo_task_server.errors import DatabaseError
 from kivitendo_task_server.log import fields, logger
 from kivitendo_task_server.scheduling.batch_run import BatchEnd, BatchRun
-from kivitendo_task_server.scheduling.calendar import Calendar
 from kivitendo_task_server.scheduling.messages import Batch, Interruption
 from kivitendo_task_server.scheduling.service import Service
+from kivitendo_task_server.scheduling.tenant_database import TenantDatabase
 
 log = logger(__name__)
 
@@ -29,6 +27,7 @@ PAUSES = (5.0, 10.0, 20.0, 40.0, 60.0)
 """Seconds until the next attempt after failures in a row; the last one for all later ones."""
 
 WAITING = "waiting"
+QUEUING = "jobs are due and wait for their turn"
 
 
 class TenantLoop:
@@ -43,14 +42,11 @@ class TenantLoop:
         self._retired = False
         self._failures = 0
         self._retry: asyncio.TimerHandle | None = None
-        self._connection: AsyncConnection | None = None
-        self._shape = TableShape()
+        self._database = TenantDatabase(tenant, service)
         self._run: BatchRun | None = None
         self._interrupted: dict[int, Interruption] = {}
         self._tags_present: frozenset[str] = frozenset()
         self._held = False
-        self._calendar = Calendar()
-        self._bad_schedules: set[tuple[int, str | None]] = set()
 
     @property
     def idle(self) -> bool:
@@ -96,11 +92,12 @@ class TenantLoop:
                 if self._retired or self._service.stopping:
                     return
                 self._looking = True
-                await self.pass_once()
+                await self._pass_guarded()
+                self._database.rest()
                 self._looking = False
         finally:
             self._forget_retry()
-            self._disconnect()
+            self._database.close()
 
     async def serve_until_idle(self) -> bool:
         """Run what is due, and what becomes due meanwhile; whether the tenant could be served."""
@@ -110,20 +107,28 @@ class TenantLoop:
             return self._failures == 0
         finally:
             self._forget_retry()
-            self._disconnect()
+            self._database.close()
 
     async def run_job(self, job_id: int) -> bool:
         """Run one job now, due or not (``--run-job``); whether the tenant could be served."""
         settings = self._service.settings
         try:
-            await self._connected(settings)
-            await self._work(self._rule(settings), settings, (job_id,), {}, forced=True)
+            rule = await self._database.rule(settings)
+            await self._work(rule, settings, (job_id,), {}, forced=True)
         except DatabaseError as error:
             self._failed(error)
         finally:
             self._forget_retry()
-            self._disconnect()
+            self._database.close()
         return self._failures == 0
+
+    async def _pass_guarded(self) -> None:
+        """One pass; a fault of our own in it must not end the tenant's service."""
+        try:
+            await self.pass_once()
+        except Exception as error:
+            log.exception("internal error", extra=fields("internal_error", tenant=self.tenant.name))
+            self._failed(error)
 
     async def pass_once(self) -> bool:
         """One look and what follows from it; whether a worker got anywhere."""
@@ -132,10 +137,10 @@ class TenantLoop:
             self._set_state(f"held back: {reason}")
             return False
         try:
-            rule, found = await self._look(settings)
+            rule, found = await self._database.look(settings)
             if await self._upgrade_pending():
                 return False
-            await self._schedule(found)
+            await self._database.schedule(found)
         except DatabaseError as error:
             self._failed(error)
             return False
@@ -147,25 +152,12 @@ class TenantLoop:
         self._works()
         return False
 
-    async def _look(self, settings: Settings) -> tuple[DueRule, Found]:
-        """Ask for due jobs; a connection that was cut since the last time is opened again."""
-        if self._connection is not None:
-            rule = self._rule(settings)
-            try:
-                return rule, await look(self._connection.query, rule)
-            except DatabaseError:
-                self._disconnect()
-        connection = await self._connected(settings)
-        rule = self._rule(settings)
-        return rule, await look(connection.query, rule)
-
     async def _upgrade_pending(self) -> bool:
         """Whether the tenant has to wait for a schema upgrade; said once (weakness 30)."""
         tags = self._service.upgrade_scripts.tags("tenant")
         if tags == self._tags_present:
             return False
-        assert self._connection is not None
-        lacking = await missing(self._connection.query, "tenant", tags)
+        lacking = await self._database.lacking(tags)
         if lacking:
             if not self._held:
                 self._held = True
@@ -175,48 +167,12 @@ class TenantLoop:
             return True
         if self._held:
             self._held = False
-            self._disconnect()  # the tables may have other columns now
+            self._database.close()  # the tables may have other columns now
             log.info("is upgraded", extra=fields("tenant_upgraded", tenant=self.tenant.name))
             self._wake.set()
             return True
         self._tags_present = tags
         return False
-
-    def _rule(self, settings: Settings) -> DueRule:
-        return DueRule.at(self._service.clock, settings.task_server, self._shape)
-
-    async def _connected(self, settings: Settings) -> AsyncConnection:
-        if self._connection is None:
-            purpose = f"supervisor on {settings.task_server.node_id}"
-            connection = await AsyncConnection.open(self.tenant.access, purpose=purpose)
-            try:
-                await own_schema.ensure_by(connection)
-                self._shape = await TableShape.read(connection.query)
-            except BaseException:
-                connection.close()
-                raise
-            self._connection = connection
-        return self._connection
-
-    def _disconnect(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-
-    async def _schedule(self, found: Found) -> None:
-        """Active jobs without a next time get one, or a word in the log why they cannot."""
-        for job_id, spec in found.unscheduled:
-            next_run_at = self._calendar.next_run(spec, self._service.clock.now())
-            if next_run_at is not None:
-                assert self._connection is not None
-                await schedule(self._connection.query, job_id, spec, next_run_at)
-            elif (job_id, spec) not in self._bad_schedules:
-                self._bad_schedules.add((job_id, spec))
-                log.warning(
-                    "the job's schedule %r is wrong, so it does not run",
-                    spec,
-                    extra=fields("bad_schedule", tenant=self.tenant.name, job=job_id),
-                )
 
     # --- running jobs -----------------------------------------------------------------------
 
@@ -231,6 +187,7 @@ class TenantLoop:
     ) -> bool:
         """Have a worker run the jobs; whether it got anywhere."""
         service = self._service
+        self._set_state(QUEUING)
         async with service.slots:
             if service.stopping or self._retired or service.hold.reason():
                 return False
@@ -285,7 +242,7 @@ class TenantLoop:
         self._set_state(WAITING)
 
     def _failed(self, error: Exception) -> None:
-        self._disconnect()
+        self._database.close()
         if not self._failures:
             log.warning("%s", error, extra=fields("tenant_failing", tenant=self.tenant.name))
         pause = PAUSES[min(self._failures, len(PAUSES) - 1)]
