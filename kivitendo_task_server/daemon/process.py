@@ -31,7 +31,7 @@ from kivitendo_task_server.daemon.report import remove as remove_report
 from kivitendo_task_server.daemon.reporter import Reporter
 from kivitendo_task_server.errors import ControlError, TaskServerError
 from kivitendo_task_server.log import LogTarget, fields, logger
-from kivitendo_task_server.scheduling import signals, supervisor
+from kivitendo_task_server.scheduling import once, signals, supervisor
 
 READY_TIMEOUT = 90
 """Seconds that ``start`` waits; more than every time-out of a database connection together."""
@@ -192,7 +192,7 @@ def _serve(plan: Plan, reporter: Reporter) -> int:
     if plan.run_job is None:
         return supervisor.serve(_Loader(plan), SystemClock(), reporter, kivitendo_dir=directory)
     reporter.ready()
-    summary = supervisor.run_job(
+    summary = once.run_job(
         plan.run_job, plan.loaded.settings, SystemClock(), kivitendo_dir=directory
     )
     log.info(

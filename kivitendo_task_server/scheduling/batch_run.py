@@ -46,6 +46,8 @@ class BatchEnd:
     """Runs that were recorded."""
     settled: frozenset[int] = frozenset()
     """Jobs whose earlier interruption is not to be recorded any more."""
+    due_again: bool = False
+    """A job of it is due again at once."""
     interruption: tuple[int, Interruption] | None = None
     """The job that did not come to its end, and why."""
     trouble: TaskServerError | None = None
@@ -64,6 +66,7 @@ class BatchRun:
         self._limit: asyncio.Task[None] | None = None
         self._settled: set[int] = set()
         self._recorded = 0
+        self._due_again = False
         self._done = False
         self._lost: str | None = None
 
@@ -71,11 +74,6 @@ class BatchRun:
         """Let the worker finish the job it runs and begin no other."""
         if self._worker is not None:
             self._worker.stop()
-
-    def interrupt(self, reason: str) -> None:
-        """End the running job now."""
-        if self._worker is not None:
-            self._worker.interrupt(reason)
 
     async def follow(self) -> BatchEnd:
         """Start the worker and hear it out."""
@@ -144,6 +142,7 @@ class BatchRun:
         self._forget_limit()
         self._current = None
         self._recorded += 1
+        self._due_again |= message["due_again"]
         about = {
             "tenant": self._batch.tenant.name,
             "job": message["job"],
@@ -189,7 +188,9 @@ class BatchRun:
         interruption = None
         if self._current is not None:
             interruption = (self._current[0], self._interruption(worker, status))
-        return BatchEnd(self._recorded, frozenset(self._settled), interruption, trouble)
+        return BatchEnd(
+            self._recorded, frozenset(self._settled), self._due_again, interruption, trouble
+        )
 
     def _interruption(self, worker: Worker, status: int) -> Interruption:
         if worker.reason is not None:

@@ -9,6 +9,9 @@ if TYPE_CHECKING:
     from kivitendo_task_server.scheduling.cron import CronError, Schedule
 
 
+MOST_MISSED = 100
+
+
 class Calendar:
     """Asks :mod:`~kivitendo_task_server.scheduling.cron`, once a specification and minute.
 
@@ -36,6 +39,19 @@ class Calendar:
             self._next = {kept: value for kept, value in self._next.items() if kept[1] == minute}
             self._next[key] = self._calculated(spec, now)
         return self._next[key]
+
+    def missed(self, spec: str | None, planned: datetime, now: datetime) -> int:
+        """How many runs after the ``planned`` one (local, without zone) were due by ``now``.
+
+        Counts to MOST_MISSED at most.
+        """
+        moment, count = planned.replace(tzinfo=now.tzinfo), 0
+        while count < MOST_MISSED:
+            following = self._calculated(spec, moment)
+            if following is None or following > now.replace(tzinfo=None):
+                break
+            moment, count = following.replace(tzinfo=now.tzinfo), count + 1
+        return count
 
     def _calculated(self, spec: str | None, now: datetime) -> datetime | None:
         from kivitendo_task_server.scheduling.cron import CronError

@@ -20,7 +20,7 @@ from kivitendo_task_server.jobs import registry
 from kivitendo_task_server.jobs.data import parse_data
 from kivitendo_task_server.jobs.options import read_options
 from kivitendo_task_server.scheduling.cron import Schedule
-from kivitendo_task_server.scheduling.runner import TIME_LIMIT
+from kivitendo_task_server.scheduling.runner import take_run_options
 
 
 @dataclass(frozen=True)
@@ -88,9 +88,7 @@ class Installation:
     def _check_data(self, package_name: str, data: str | None) -> None:
         try:
             options = parse_data(data)
-            limit = options.pop(TIME_LIMIT, "0")
-            if not (isinstance(limit, str) and limit.isascii() and limit.isdigit()):
-                raise JobFailed(f"{TIME_LIMIT} must be a number of seconds")
+            take_run_options(options)
             if self.settings.runners.get(package_name) == "perl":
                 return
             kind = registry.job_class(package_name)

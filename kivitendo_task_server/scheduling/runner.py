@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import traceback
 from dataclasses import dataclass
@@ -15,12 +16,28 @@ from kivitendo_task_server.errors import JobFailed, TaskServerError
 from kivitendo_task_server.jobs import registry
 from kivitendo_task_server.jobs.data import parse_data
 from kivitendo_task_server.jobs.interface import Job, JobContext, JobResult, JobRow
+from kivitendo_task_server.jobs.options import read_options, switch, whole_number
 from kivitendo_task_server.log import fields
 
 log = logging.getLogger(__name__)
 
-TIME_LIMIT = "job_timeout"
-"""Key in a job's data: its own time limit in seconds; 0: none."""
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Keys in a job's data that are ours: the job itself does not see them."""
+
+    job_timeout: int | None = whole_number(0, maximum=999_999_999)
+    """Its own time limit in seconds, 0: none. None: that of the settings."""
+    catch_up: bool = switch()
+    """Runs that were missed are made up for, one by one; otherwise one run stands for them all."""
+
+
+def take_run_options(data: dict[str, Any]) -> RunOptions:
+    """Take our keys out of a job's data. Raises JobFailed if one of them is not usable."""
+    names = [field.name for field in dataclasses.fields(RunOptions)]
+    known = {name: data.pop(name) for name in names if name in data}
+    options = read_options(RunOptions, known)
+    return options if "job_timeout" in known else dataclasses.replace(options, job_timeout=None)
 
 
 class ConnectionLostError(Exception):
@@ -28,7 +45,7 @@ class ConnectionLostError(Exception):
 
 
 class Interrupted(BaseException):
-    """SIGTERM: end now; raised in the midst of a job, which may clean up behind itself."""
+    """The signal INTERRUPT: end now. Raised amid a job, which may clean up behind itself."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +56,7 @@ class Prepared:
     options: dict[str, Any]
     time_limit: int
     """Seconds; 0: none."""
+    catch_up: bool = False
     failure: JobResult | None = None
 
 
@@ -47,30 +65,22 @@ def prepare(row: JobRow, settings: Settings) -> Prepared:
     limit = settings.task_server.job_timeout
     try:
         job = registry.find(row.package_name, settings.runners)
-        options = _options(job, row)
-        if TIME_LIMIT in options:
-            limit = _seconds(options.pop(TIME_LIMIT))
+        data = _data(job, row)
+        options = take_run_options(data)
     except Exception as error:
-        return Prepared(None, {}, limit, _failure(error, row))
-    return Prepared(job, options, limit)
+        return Prepared(None, {}, limit, failure=_failure(error, row))
+    if options.job_timeout is not None:
+        limit = options.job_timeout
+    return Prepared(job, data, limit, options.catch_up)
 
 
-def _options(job: Job, row: JobRow) -> dict[str, Any]:
+def _data(job: Job, row: JobRow) -> dict[str, Any]:
     try:
         return dict(parse_data(row.data))
     except JobFailed:
         if job.reads_options:
             raise
         return {}
-
-
-def _seconds(value: object) -> int:
-    if isinstance(value, str) and value.isascii() and value.isdigit():
-        return int(value)
-    raise JobFailed(
-        f"{TIME_LIMIT} must be a number of seconds, not {value!r}",
-        remedy="correct the job's data; 0 means no limit",
-    )
 
 
 def run(job: Job, context: JobContext) -> JobResult:

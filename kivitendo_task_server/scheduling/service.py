@@ -18,7 +18,7 @@ from kivitendo_task_server.scheduling.slots import Slots
 
 @dataclass
 class Service:
-    """Settings in force, workers, and the stop flag; changed by the supervisor only."""
+    """Settings in force, workers, and the stop flag; changed only by who runs the service."""
 
     settings: Settings
     clock: Clock
@@ -36,3 +36,19 @@ class Service:
     """Runs recorded as success."""
     failed: int = 0
     """Runs recorded as failure."""
+
+    @classmethod
+    def create(
+        cls, settings: Settings, clock: Clock, kivitendo_dir: Path, pool: WorkerPool
+    ) -> Service:
+        """What these settings need."""
+        return cls(
+            settings=settings,
+            clock=clock,
+            kivitendo_dir=kivitendo_dir,
+            pool=pool,
+            slots=Slots(settings.task_server.max_parallel_tenants),
+            hold=InstallationHold(kivitendo_dir),
+            upgrade_scripts=UpgradeScripts(kivitendo_dir),
+            notifier=Notifier(settings, clock, kivitendo_dir),
+        )

@@ -136,7 +136,7 @@ class _Spawner:
                 signal.set_wakeup_fd(-1)
                 for descriptor in self._inherited:
                     os.close(descriptor)
-                from kivitendo_task_server.scheduling.worker import work
+                from kivitendo_task_server.scheduling.worker_process import work
 
                 code = work(socket.socket(fileno=control), output)
             except BaseException:
@@ -187,4 +187,4 @@ def _preload() -> None:
     """Import what every worker needs, once."""
     import kivitendo_task_server.jobs.registry
     import kivitendo_task_server.scheduling.cron
-    import kivitendo_task_server.scheduling.worker  # noqa: F401
+    import kivitendo_task_server.scheduling.worker_process  # noqa: F401

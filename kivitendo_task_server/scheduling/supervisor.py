@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,18 +17,14 @@ from kivitendo_task_server.clock import Clock
 from kivitendo_task_server.config.current import CurrentConfiguration, watched_files
 from kivitendo_task_server.config.settings import Loaded, Settings
 from kivitendo_task_server.database.tenants import Tenant
-from kivitendo_task_server.database.upgrades import UpgradeScripts
 from kivitendo_task_server.errors import DatabaseError
 from kivitendo_task_server.log import fields, logger
 from kivitendo_task_server.scheduling import signals
 from kivitendo_task_server.scheduling.batch_run import resident_bytes
-from kivitendo_task_server.scheduling.hold import InstallationHold
 from kivitendo_task_server.scheduling.hooks import NoHooks, ServiceHooks
-from kivitendo_task_server.scheduling.notification import Notifier
 from kivitendo_task_server.scheduling.pace import MinutePace, Pace
 from kivitendo_task_server.scheduling.pool import WorkerPool
 from kivitendo_task_server.scheduling.service import Service
-from kivitendo_task_server.scheduling.slots import Slots
 from kivitendo_task_server.scheduling.spawner import fork_spawner
 from kivitendo_task_server.scheduling.tenant_list import TenantList, UpgradePending
 from kivitendo_task_server.scheduling.tenant_loop import TenantLoop
@@ -40,21 +35,9 @@ if TYPE_CHECKING:
 log = logger(__name__)
 
 TELL_DELAY = 0.2  # seconds until changed states of tenants are told
-ONLY_MAILS = 60.0  # seconds that a run which ends by itself waits for notifications at its end
 
 Loader = Callable[[], Loaded]
 """Reads and validates the configuration (``config.settings.load``)."""
-
-
-@dataclass(frozen=True)
-class Summary:
-    """What a run that ends by itself came to."""
-
-    succeeded: int
-    """Runs of jobs."""
-    failed: int
-    unreachable: tuple[str, ...]
-    """Names of tenants that could not be served."""
 
 
 def serve(
@@ -84,39 +67,8 @@ def serve(
         return asyncio.run(run(fork_spawner()))
 
 
-def run_until_idle(settings: Settings, clock: Clock, *, kivitendo_dir: Path) -> Summary:
-    """Run everything that is due now, and what becomes due meanwhile, then return.
-
-    Raises TaskServerError if the tenants cannot be read.
-    """
-    return _run_once(settings, clock, kivitendo_dir, lambda loop: loop.serve_until_idle())
-
-
-def run_job(job_id: int, settings: Settings, clock: Clock, *, kivitendo_dir: Path) -> Summary:
-    """Run the job with this id in every tenant, due or not (``--run-job``; c.7).
-
-    Raises TaskServerError if the tenants cannot be read.
-    """
-    return _run_once(settings, clock, kivitendo_dir, lambda loop: loop.run_job(job_id))
-
-
-def _run_once(
-    settings: Settings,
-    clock: Clock,
-    kivitendo_dir: Path,
-    work: Callable[[TenantLoop], Awaitable[bool]],
-) -> Summary:
-
-    async def run(spawner: tuple[int, socket.socket]) -> Summary:
-        supervisor = Supervisor(settings, clock=clock, kivitendo_dir=kivitendo_dir, spawner=spawner)
-        return await supervisor.run_once(work)
-
-    with signals.deferred():
-        return asyncio.run(run(fork_spawner()))
-
-
 class Supervisor:
-    """One configuration file's service; use :func:`serve` and its kind."""
+    """One configuration file's service; use :func:`serve`."""
 
     def __init__(
         self,
@@ -134,17 +86,8 @@ class Supervisor:
         self._hooks = hooks or NoHooks()
         self._pace = pace or MinutePace(clock)
         self._pool = WorkerPool(spawner)
-        self._service = Service(
-            settings=settings,
-            clock=clock,
-            kivitendo_dir=kivitendo_dir,
-            pool=self._pool,
-            slots=Slots(settings.task_server.max_parallel_tenants),
-            hold=InstallationHold(kivitendo_dir),
-            upgrade_scripts=UpgradeScripts(kivitendo_dir),
-            notifier=Notifier(settings, clock, kivitendo_dir),
-            state_changed=self._state_changed,
-        )
+        self._service = Service.create(settings, clock, kivitendo_dir, self._pool)
+        self._service.state_changed = self._state_changed
         self._tenants = TenantList(settings, self._service, self._use_tenants)
         self._loops: dict[Tenant, tuple[TenantLoop, asyncio.Task[None]]] = {}
         self._ending: set[asyncio.Task[None]] = set()
@@ -355,23 +298,3 @@ class Supervisor:
     def _interrupt_all(self, reason: str) -> None:
         for worker in self._pool.workers:
             worker.interrupt(reason)
-
-    # --- runs that end by themselves ----------------------------------------------------------
-
-    async def run_once(self, work: Callable[[TenantLoop], Awaitable[bool]]) -> Summary:
-        """Read the tenants, do ``work`` with each side by side, and end."""
-        self._handle_signals()
-        self._pool.begin()
-        try:
-            tenants = await self._tenants.read()
-            self._tenants.close()
-            loops = [TenantLoop(tenant, self._service) for tenant in tenants]
-            served = await asyncio.gather(*(work(loop) for loop in loops))
-            unreachable = tuple(
-                loop.tenant.name for loop, good in zip(loops, served, strict=True) if not good
-            )
-            return Summary(self._service.finished, self._service.failed, unreachable)
-        finally:
-            await self._service.notifier.close(patience=ONLY_MAILS)
-            self._pool.end()
-            signals.defer()

@@ -75,11 +75,6 @@ class TenantLoop:
         if self._run is not None:
             self._run.stop()
 
-    def interrupt(self, reason: str) -> None:
-        """End a running job now."""
-        if self._run is not None:
-            self._run.interrupt(reason)
-
     # --- the coroutine ----------------------------------------------------------------------
 
     async def serve(self) -> None:
@@ -210,7 +205,7 @@ class TenantLoop:
             self._failed(end.trouble)
         else:
             self._works()
-            if end.trouble is not None:
+            if end.trouble is not None or end.due_again:
                 self._wake.set()  # record the interruption, go on with the rest
         return progress
 

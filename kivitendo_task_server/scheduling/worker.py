@@ -1,21 +1,14 @@
-"""The process that runs one tenant's due jobs one after the other, and ends.
+"""Runs one tenant's due jobs one after the other, in a process of its own.
 
-It opens its own connection and tells the supervisor what it does; so its memory, its crashes and
-its hanging concern nobody else. What the supervisor does not hear from it (``recorded``) it takes
-for interrupted.
+It has its own connection and tells the supervisor what it does; so its memory, its crashes and its
+hanging concern nobody else. What the supervisor does not hear from it (``recorded``) it takes for
+interrupted.
 """
 
 from __future__ import annotations
 
-import contextlib
-import faulthandler
 import logging
 import os
-import resource
-import select
-import signal
-import socket
-import sys
 import time
 from dataclasses import replace
 from datetime import datetime
@@ -26,20 +19,14 @@ import psycopg2
 from kivitendo_task_server.clock import wall_time
 from kivitendo_task_server.database.connection import application_name, connect, one_line
 from kivitendo_task_server.database.queue import Claim, JobQueue, Record, Times
-from kivitendo_task_server.errors import TaskServerError
 from kivitendo_task_server.jobs.interface import JobContext, JobResult, JobRow
-from kivitendo_task_server.log import ROOT
+from kivitendo_task_server.log import ROOT, fields, logger
 from kivitendo_task_server.scheduling import runner
-from kivitendo_task_server.scheduling.calendar import Calendar
-from kivitendo_task_server.scheduling.messages import (
-    INTERRUPT,
-    INTERRUPTED,
-    LONGEST_TEXT,
-    Batch,
-    Interruption,
-    encode,
-    receive_batch,
-)
+from kivitendo_task_server.scheduling.calendar import MOST_MISSED, Calendar
+from kivitendo_task_server.scheduling.messages import LONGEST_TEXT, Batch, Interruption
+from kivitendo_task_server.scheduling.reports import Reports
+
+log = logger(__name__)
 
 INTERRUPTIONS_BORNE = 3
 """So many runs of a job may be interrupted in a row before it is left until its next time."""
@@ -50,37 +37,6 @@ LOCK_PATIENCE = 10.0  # seconds for PostgreSQL to notice that a dead worker of o
 def session_name(node: str, pid: int) -> str:
     """The purpose by which a worker's database session is known (also to end it)."""
     return f"worker {pid} on {node}"
-
-
-def work(channel: socket.socket, output: int) -> int:
-    """Be a worker: receive a batch, run it; the exit code. Runs in a process of its own."""
-    os.setpgid(0, 0)
-    _redirect(output)
-    faulthandler.enable(sys.stderr)  # where it was when it crashed, for the log
-    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGALRM, signal.SIGCHLD):
-        signal.signal(number, signal.SIG_DFL)
-    signal.signal(INTERRUPT, _interrupt)
-    # systemd may send it to all processes of the service, while the supervisor ends it gracefully;
-    # not SIG_IGN, because programs started by jobs would inherit that
-    signal.signal(signal.SIGTERM, lambda *_: None)
-    batch = receive_batch(channel)
-    if batch is None:
-        return 0
-    reports = Reports(channel)
-    try:
-        _limit_memory(batch)
-        os.environ.update(batch.settings.environment)
-        os.chdir(batch.kivitendo_dir)
-        _log_to(reports)
-        Worker(batch, reports).run()
-    except runner.Interrupted:
-        return INTERRUPTED
-    except ConnectionError:
-        return 0  # the supervisor is gone
-    except (TaskServerError, psycopg2.Error, OSError, runner.ConnectionLostError) as error:
-        with contextlib.suppress(ConnectionError):
-            reports.send("lost", error=one_line(error))
-    return 0
 
 
 class Worker:
@@ -141,7 +97,6 @@ class Worker:
         return wall_time(self._batch.clock)
 
     def _run(self, row: JobRow, *, failed_before: bool) -> None:
-        clock = self._batch.clock
         if row.type == "interval" and not self._batch.forced:
             error = self._calendar.error(row.cron_spec)
             if error is not None:
@@ -153,6 +108,7 @@ class Worker:
         self._reports.send(
             "started", job=row.id, package=row.package_name, time_limit=prepared.time_limit
         )
+        self._tell_missed(row, prepared.catch_up)
         context = self._context(row, prepared.options, prepared.time_limit)
         if prepared.job is None:
             assert prepared.failure is not None
@@ -160,7 +116,7 @@ class Worker:
         else:
             result = runner.run(prepared.job, context)
         seconds = time.monotonic() - began
-        times = Times(started_at, self._calendar.next_run(row.cron_spec, clock.now()))
+        times = Times(started_at, self._next_run(row, prepared.catch_up))
         record = self._record(
             Record(row, started_at, result, times, seconds),
             durable=bool(context.actions_after_commit),
@@ -168,6 +124,26 @@ class Worker:
         )
         if not record.result.failed:
             runner.run_actions_after_commit(context)
+
+    def _next_run(self, row: JobRow, catch_up: bool) -> datetime | None:
+        """The first time after now (d.2), or after the planned one if none is to be left out."""
+        now = self._batch.clock.now()
+        if catch_up and row.type == "interval" and row.next_run_at is not None:
+            now = row.next_run_at.replace(tzinfo=now.tzinfo)
+        return self._calendar.next_run(row.cron_spec, now)
+
+    def _tell_missed(self, row: JobRow, catch_up: bool) -> None:
+        if row.type != "interval" or row.next_run_at is None or self._batch.forced:
+            return
+        missed = self._calendar.missed(row.cron_spec, row.next_run_at, self._batch.clock.now())
+        if missed:
+            number = f"{missed} or more" if missed == MOST_MISSED else str(missed)
+            log.info(
+                "%s later runs were due as well; %s",
+                number,
+                "they follow" if catch_up else "this one stands for all of them",
+                extra=fields("runs_missed", missed=missed),
+            )
 
     def _record(
         self, record: Record, *, durable: bool = True, failed_before: bool = False
@@ -243,7 +219,13 @@ class Worker:
             failed_before=failed_before,
             error=None if error is None else error[:LONGEST_TEXT],
             seconds=None if record.seconds is None else round(record.seconds, 3),
+            due_again=self._is_due_again(record),
         )
+
+    def _is_due_again(self, record: Record) -> bool:
+        """Whether runs that were missed follow."""
+        following = record.times.next_run_at if record.times else None
+        return following is not None and following <= self._now()
 
     def _context(self, row: JobRow, options: dict[str, Any], time_limit: int) -> JobContext:
         batch = self._batch
@@ -259,86 +241,3 @@ class Worker:
             time_limit=time_limit,
             progress=lambda text: self._reports.send("progress", text=text[:LONGEST_TEXT]),
         )
-
-
-class Reports:
-    """The worker's end of the line to the supervisor."""
-
-    def __init__(self, channel: socket.socket) -> None:
-        self._channel = channel
-        self._poll = select.poll()
-        self._poll.register(channel, select.POLLIN)
-        self._waiting = bytearray()
-
-    def send(self, event: str, **values: Any) -> None:
-        """Tell something. Raises ConnectionError if the supervisor is gone."""
-        self.send_later(event, **values)
-        waiting, self._waiting = bytes(self._waiting), bytearray()
-        self._channel.sendall(waiting)
-
-    def send_later(self, event: str, **values: Any) -> None:
-        """Tell something together with what follows at once."""
-        self._waiting += encode(event, **values)
-
-    def stop_requested(self) -> bool:
-        """Whether the supervisor sent "stop", or is gone."""
-        return bool(self._poll.poll(0))
-
-
-class _ReportHandler(logging.Handler):
-    """Log records travel to the supervisor, who knows where the log is."""
-
-    def __init__(self, reports: Reports) -> None:
-        super().__init__()
-        self._reports = reports
-
-    def emit(self, record: logging.LogRecord) -> None:
-        text = record.getMessage()
-        if record.exc_info and record.exc_info[0] is not None:
-            text += "\n" + logging.Formatter().formatException(record.exc_info)
-        try:
-            self._reports.send(
-                "log",
-                name=record.name,
-                level=record.levelno,
-                text=text[:LONGEST_TEXT],
-                fields=getattr(record, "fields", {}),
-            )
-        except ConnectionError:
-            return  # found out by the next report of the worker itself
-
-
-def _log_to(reports: Reports) -> None:
-    root = logging.getLogger()
-    ours = logging.getLogger(ROOT)
-    level = ours.getEffectiveLevel()
-    for each in (root, ours):
-        each.handlers.clear()
-    ours.propagate = True
-    root.addHandler(_ReportHandler(reports))
-    ours.setLevel(level)
-
-
-def _redirect(output: int) -> None:
-    """What jobs print goes to the supervisor's log; they read nothing."""
-    null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, 0)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
-    os.close(null)
-    os.close(output)
-    sys.stdout = open(1, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
-    sys.stderr = open(2, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
-
-
-def _limit_memory(batch: Batch) -> None:
-    limit = batch.settings.system.memory_limit_vsz
-    if limit is not None:
-        _, hard = resource.getrlimit(resource.RLIMIT_AS)
-        if hard != resource.RLIM_INFINITY:
-            limit = min(limit, hard)
-        resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
-
-
-def _interrupt(*_: Any) -> None:
-    raise runner.Interrupted

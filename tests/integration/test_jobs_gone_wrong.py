@@ -9,7 +9,7 @@ import pytest
 from job_rows import execute
 from one_tenant import LOCAL_NOW, TOMORROW, OneTenant
 
-from kivitendo_task_server.scheduling.supervisor import Summary
+from kivitendo_task_server.scheduling.once import Summary
 
 
 def effects(tenant: OneTenant) -> list[int]:
@@ -172,6 +172,25 @@ def test_interval_jobs_without_a_next_time_get_one(tenant: OneTenant) -> None:
     assert tenant.run() == Summary(0, 0, ())
     assert tenant.times(job) == (None, TOMORROW)
     assert tenant.times(inactive) == (None, None)
+
+
+def test_missed_runs_are_one_run_unless_they_are_to_be_made_up_for(
+    tenant: OneTenant, caplog: pytest.LogCaptureFixture
+) -> None:
+    missed = "2026-11-20 03:00"  # and the 21st and the 22nd
+    plain = tenant.add(next_run_at=missed)
+    thorough = tenant.add(next_run_at=missed, data="catch_up: 1\nresult: made up for")
+    with caplog.at_level("INFO"):
+        assert tenant.run() == Summary(4, 0, ())
+    results = [row[2] for row in tenant.history()]
+    assert (results.count("1"), results.count("made up for")) == (1, 3)
+    assert tenant.times(plain) == tenant.times(thorough) == (LOCAL_NOW, TOMORROW)
+    told = {record.getMessage() for record in caplog.records if "later runs" in record.getMessage()}
+    assert told == {
+        "2 later runs were due as well; this one stands for all of them",
+        "2 later runs were due as well; they follow",
+        "1 later runs were due as well; they follow",
+    }
 
 
 def test_order_by_time_and_id_with_failing_jobs_last(tenant: OneTenant) -> None:

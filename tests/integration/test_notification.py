@@ -25,7 +25,7 @@ from kivitendo_task_server.demo.postgres import EmbeddedPostgres
 from kivitendo_task_server.scheduling.notice import Answer, FinishedRun, Notice, Order
 from kivitendo_task_server.scheduling.notification import Notifier
 from kivitendo_task_server.scheduling.notification_sender import carry_out
-from kivitendo_task_server.scheduling.supervisor import run_until_idle
+from kivitendo_task_server.scheduling.once import run_until_idle
 
 ZONE = ZoneInfo("Europe/Berlin")
 NOW = datetime(2026, 11, 22, 15, 54, 30, tzinfo=ZONE)

@@ -9,7 +9,7 @@ from job_rows import settings_of
 from one_tenant import LOCAL_NOW, NOW, TOMORROW, OneTenant
 
 from kivitendo_task_server.clock import FixedClock
-from kivitendo_task_server.scheduling.supervisor import Summary, run_job
+from kivitendo_task_server.scheduling.once import Summary, run_job
 
 
 def test_success_and_failure_are_recorded(tenant: OneTenant) -> None:

@@ -12,7 +12,7 @@ from kivitendo_fixture import KivitendoDir
 from kivitendo_task_server.clock import FixedClock
 from kivitendo_task_server.config.settings import DatabaseAccess
 from kivitendo_task_server.jobs.registry import NATIVE
-from kivitendo_task_server.scheduling.supervisor import run_until_idle
+from kivitendo_task_server.scheduling.once import run_until_idle
 
 NOW = datetime(2026, 11, 22, 15, 22, 10, tzinfo=ZoneInfo("Europe/Berlin"))
 
