@@ -10,6 +10,8 @@ import re
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
+from kivitendo_task_server.config.masking import printable
+
 
 class Unset:
     """The type of UNSET."""
@@ -150,7 +152,6 @@ def levels(value: str, warn: Warn) -> frozenset[str]:
     """kivitendo's names of log levels, separated by blanks (task-server.md, f)."""
     names = {name.upper() for name in value.split()}
     if unknown := sorted(names - LEVELS):
-        warn(
-            f"unknown levels {' '.join(unknown)} are ignored; known are {' '.join(sorted(LEVELS))}"
-        )
+        listed = printable(" ".join(unknown))
+        warn(f"unknown levels {listed} are ignored; known are {' '.join(sorted(LEVELS))}")
     return frozenset(names & LEVELS - {"NONE"})

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kivitendo_task_server.config import settings as settings_module
@@ -605,6 +605,7 @@ VALUES = st.one_of(
 )
 
 
+@example([("debug", "global_level", "\x1b")])
 @given(st.lists(st.tuples(SECTIONS, NAMES, VALUES), max_size=8))
 def test_any_configuration_loads_or_is_our_error(lines: list[tuple[str, str, str]]) -> None:
     with tempfile.TemporaryDirectory() as name:
