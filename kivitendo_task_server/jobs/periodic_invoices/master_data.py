@@ -153,6 +153,12 @@ class MasterData:
                 purchases.remove(purchase)
                 purchases.append(purchase)
 
+    def put_behind(self, used: Iterable[int]) -> None:
+        """Let purchases that this run took from earlier come last, in that order; see take."""
+        order = {key: number for number, key in enumerate(used)}
+        for purchases in self.purchases.values() if order else ():
+            purchases.sort(key=lambda purchase: order.get(purchase.id, -1))
+
     def chart_link(self, chart_id: int) -> str:
         """The account's link text, which postings carry (6.8)."""
         return self.chart_links.get(chart_id) or ""

@@ -90,6 +90,8 @@ class BillingRun:
         """Configurations that somebody holds; tried again at the end."""
         self._settled: set[int] = set()
         """Configurations that were billed singly, with success or not."""
+        self._used_goods: dict[int, None] = {}
+        """Purchases that this run has taken from, the one used last at the end."""
 
     @property
     def outcome(self) -> Outcome:
@@ -228,6 +230,7 @@ class BillingRun:
             self._put_off(locked.held)
             changed = locked.changed
             for planned in locked.kept:
+                self._used(planned)
                 for key, taken in planned.taken.items():
                     due.allocated[key] = as_real(due.allocated[key] + taken)
         for config_id in dict.fromkeys(changed):
@@ -271,6 +274,8 @@ class BillingRun:
             attempts = ATTEMPTS
             single.billed = True
             self._note([posted])
+            assert single.planned is not None
+            self._used(single.planned)
         self._settled.add(config_id)
 
     def _bill_next(self, single: _Single) -> PostedInvoice | None:
@@ -286,8 +291,10 @@ class BillingRun:
         for config, (period, *later) in due.configs:
             single.period, single.later = period, later
             order = due.orders[config.oe_id]
+            due.planner.master.put_behind(self._used_goods)
             planned = due.planner.plan(config, order, due.open_items(order), period)
             lock_purchases(self._cursor, due.allocated, [planned])
+            single.planned = planned
             return self._write([planned], due.planner)[0]
         return None
 
@@ -303,12 +310,18 @@ class BillingRun:
         self._billed_until.update((one.config_id, one.period) for one in posted)
         self._recorder.posted(posted)
 
+    def _used(self, planned: PlannedInvoice) -> None:
+        for key in planned.taken:
+            self._used_goods.pop(key, None)
+            self._used_goods[key] = None
+
     def _reread_stock(self, due: Due) -> None:
         master = due.planner.master
         with self._connection:
             fresh = read_purchases(self._cursor, list(master.purchases))
         master.purchases.clear()
         master.purchases.update(fresh)
+        master.put_behind(self._used_goods)
         due.allocated = master.allocated()
 
 
@@ -320,4 +333,5 @@ class _Single:
     ordnumber: str = "?"
     period: date | None = None
     later: list[date] = field(default_factory=list)
+    planned: PlannedInvoice | None = None
     billed: bool = False
