@@ -71,7 +71,8 @@ class Tree:
         """Raise FileError if a file could not be written there, for lack of rights or space."""
         try:
             with self._nearest(path) as directory:
-                if not os.access(f"/proc/self/fd/{directory}", os.W_OK | os.X_OK):
+                # not by /proc/self/fd: in an image that a package manager fills there is no /proc
+                if not os.access(".", os.W_OK | os.X_OK, dir_fd=directory):
                     read_only = os.fstatvfs(directory).f_flag & os.ST_RDONLY
                     raise OSError(errno.EROFS if read_only else errno.EACCES, "")
         except OSError as error:
@@ -240,7 +241,7 @@ class Tree:
         if found.st_uid not in self.trusted or place.st_uid not in self.trusted or strangers:
             raise FileError(
                 f"the symbolic link {name} on this path may have been put there by somebody else",
-                where=str(Path(f"/proc/self/fd/{directory}").readlink()),
+                where=_place_of(directory) or name,
                 remedy="replace it by a directory, or let root own it and the directory it is in",
             )
         return os.readlink(name, dir_fd=directory)
@@ -260,3 +261,11 @@ class Tree:
             errno.EISDIR: ("a directory is in the way", None),
         }.get(error.errno or 0, ((error.strerror or str(error)).lower(), None))
         return FileError(what, where=self.shown(path), remedy=remedy)
+
+
+def _place_of(directory: int) -> str:
+    """The path of an open directory; empty where there is no /proc to ask."""
+    try:
+        return str(Path(f"/proc/self/fd/{directory}").readlink())
+    except OSError:
+        return ""
