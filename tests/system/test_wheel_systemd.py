@@ -1,0 +1,157 @@
+"""From a wheel on Debian with systemd: install, run jobs, reboot, two tenants, uninstall."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from system.container import Container, Spec, tree
+from system.inside import PACKAGES, Inside, until
+
+# what changes by itself, or by the tests' own hands
+NOT_OURS = ("/var/log", "/var/lib/postgresql", "/var/cache", "/var/tmp", "/var/lib/systemd",
+            "/root", "/var/lib/logrotate", "/opt/tasks", "/usr/local")  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=["bookworm", "trixie"])
+def machine(request: pytest.FixtureRequest) -> Iterator[Container]:
+    """A Debian with systemd and PostgreSQL."""
+    with Container(tree(Spec(request.param, "systemd", PACKAGES))) as booted:
+        yield booted
+
+
+def test_life_of_an_installation(machine: Container, wheel: Path) -> None:
+    kivitendo = Inside(machine)
+    kivitendo.create("Erste GmbH", "Zweite & Söhne")
+    before = machine.files(*NOT_OURS)
+    in_virtual_environment = "bookworm" in machine.base.name
+    program = kivitendo.install_wheel(wheel, "/opt/tasks" if in_virtual_environment else None)
+
+    # installed, but not started: "service" starts it
+    output = machine.run(program, "install", "--no-start").stdout
+    assert "systemctl enable kivitendo-task-server.service" in output
+    assert kivitendo.pid() is None
+    machine.run("service", "kivitendo-task-server", "start")
+    assert kivitendo.pid()
+    status = machine.run("systemctl", "status", "kivitendo-task-server@kivitendo.service").stdout
+    assert "active (running)" in status
+    assert re.search(r'Status: ".+"', status)
+    assert machine.run("ps", "-o", "user=", "-p", str(kivitendo.pid())).stdout.strip() == "www-data"
+    kivitendo.run_a_job("Erste GmbH")
+    kivitendo.run_a_job("Zweite & Söhne")
+
+    units_are_sound(machine)
+    installing_again_changes_nothing(kivitendo, program)
+    a_crash_is_followed_by_a_start(kivitendo)
+
+    machine.reboot()
+    until(lambda: kivitendo.pid(), "started at boot")
+    kivitendo.run_a_job("Erste GmbH")
+
+    two_tenants(kivitendo, program)
+
+    machine.run(program, "uninstall")
+    assert kivitendo.pid() is None
+    assert machine.run("service", "kivitendo-task-server", "start", check=False).returncode != 0
+    left = {line.split()[0] for line in machine.files(*NOT_OURS) - before}
+    assert left == {
+        "/etc/kivitendo-task-server.conf",
+        "/var/lib/kivitendo-task-server",
+        "/var/lib/kivitendo-task-server/manifest",
+        "/var/www/kivitendo-erp/config/erste.conf.removed",
+        "/var/www/kivitendo-erp/config/zweite-soehne.conf",
+    }
+    machine.run(program, "uninstall", "--purge")
+    assert machine.files(*NOT_OURS) ^ before == set()
+    failed = machine.run("systemctl", "list-units", "--failed", "--plain", "--no-legend").stdout
+    assert "kivitendo" not in failed
+
+
+def units_are_sound(machine: Container) -> None:
+    """systemd finds no fault in the units, and little to attack."""
+    units = ["kivitendo-task-server.service", "kivitendo-task-server@kivitendo.service"]
+    verified = machine.run("systemd-analyze", "verify", *units)
+    assert "kivitendo-task-server" not in verified.stderr
+    for unit in units:
+        report = machine.run("systemd-analyze", "security", "--no-pager", unit).stdout
+        found = re.search(r"Overall exposure level for \S+: ([0-9.]+)", report)
+        assert found, report
+        assert float(found[1]) <= 1.5, report
+
+
+def installing_again_changes_nothing(kivitendo: Inside, program: str) -> None:
+    pid, before = kivitendo.pid(), kivitendo.machine.files(*NOT_OURS)
+    output = kivitendo.machine.run(program, "install").stdout
+    assert not re.search(r"^(write|update|remove|put)", output, re.M), output
+    assert kivitendo.pid() == pid
+    assert kivitendo.machine.files(*NOT_OURS) == before
+
+
+def a_crash_is_followed_by_a_start(kivitendo: Inside) -> None:
+    """The delay (20 s on Debian 12) is systemd's affair; only that it ends matters here."""
+    machine, old = kivitendo.machine, kivitendo.pid()
+    machine.run("kill", "-KILL", str(old))
+    until(lambda: kivitendo.pid() not in (None, old), "a new process after a crash")
+
+
+def two_tenants(kivitendo: Inside, program: str) -> None:
+    machine = kivitendo.machine
+    refused = machine.run(program, "tenant", "add", "dritte", check=False)
+    assert refused.returncode == 6
+    assert "there is no client with the name or id 'dritte'" in refused.stderr
+    assert "Erste GmbH (id 1), Zweite & Söhne (id 2)" in refused.stderr
+    config = f"{kivitendo.directory}/config"
+    assert machine.run("test", "-e", f"{config}/dritte.conf", check=False).returncode
+
+    machine.run(program, "tenant", "add", "erste", "--client", "Erste GmbH")
+    machine.run(program, "tenant", "scaffold")
+    text = machine.run("cat", f"{config}/zweite-soehne.conf").stdout
+    assert text.startswith("# ours\n[authentication/database]\n# our database\n")
+    assert "client = Zweite & Söhne\n" in text
+    mode = machine.run("stat", "-c", "%a %U %G", f"{config}/zweite-soehne.conf").stdout
+    assert mode.strip() == "640 www-data www-data"
+
+    # only the tenants' own instances, so that it is seen who runs what
+    machine.run(program, "tenant", "remove", "kivitendo")
+    assert kivitendo.pid() is None
+    kivitendo.run_a_job("Erste GmbH", "erste")
+    kivitendo.run_a_job("Zweite & Söhne", "zweite-soehne")
+
+    machine.run("systemctl", "stop", "kivitendo-task-server@erste.service")
+    listing = machine.run(program, "tenant", "list").stdout
+    assert re.search(r"^erste +enabled +stopped +- +Erste GmbH \(id 1\)", listing, re.M), listing
+    running = rf"^zweite-soehne +enabled +running +{kivitendo.pid('zweite-soehne')} "
+    assert re.search(running, listing, re.M), listing
+    kivitendo.run_a_job("Zweite & Söhne", "zweite-soehne")
+
+    # the umbrella starts, reloads, restarts and stops all of them
+    machine.run("service", "kivitendo-task-server", "start")
+    pids = [kivitendo.pid("erste"), kivitendo.pid("zweite-soehne")]
+    assert all(pids)
+    machine.run("service", "kivitendo-task-server", "reload")
+    assert [kivitendo.pid("erste"), kivitendo.pid("zweite-soehne")] == pids
+    machine.run("service", "kivitendo-task-server", "restart")
+    assert all(kivitendo.pid(name) not in (None, *pids) for name in ("erste", "zweite-soehne"))
+    machine.run(program, "tenant", "remove", "erste")
+    assert machine.run("test", "-e", f"{config}/erste.conf.removed").returncode == 0
+    kivitendo.run_a_job("Zweite & Söhne", "zweite-soehne")
+    machine.run("service", "kivitendo-task-server", "stop")
+    assert kivitendo.pid("zweite-soehne") is None
+    broken_configuration_is_said(kivitendo)
+
+
+def broken_configuration_is_said(kivitendo: Inside) -> None:
+    """The start fails visibly, and is not tried again and again."""
+    machine = kivitendo.machine
+    file = f"{kivitendo.directory}/config/zweite-soehne.conf"
+    machine.run("sed", "-i", "s/^password.*/password = wrong/", file)
+    started = machine.run("service", "kivitendo-task-server", "start", check=False)
+    assert started.returncode != 0
+    journal = machine.run("journalctl", "-u", "kivitendo-task-server@*", "--no-pager").stdout
+    assert "password authentication failed" in journal
+    machine.run("sed", "-i", "s/^password.*/password = kivitendo/", file)
+    machine.run("service", "kivitendo-task-server", "start")
+    assert kivitendo.pid("zweite-soehne")
