@@ -164,6 +164,8 @@ def _upstart_files(
 def _openrc_files(
     host: Host, installation: Installation, values: dict[str, Any], adopted: bool
 ) -> list[BootFile]:
+    if host.has_lsb_scripts:
+        return _sysv_files(host, installation, values, adopted)
     return [BootFile(INIT_SCRIPT, render("openrc/kivitendo-task-server", values), mode=0o755)]
 
 

@@ -57,6 +57,16 @@ class Host:
     systemd_version: int
     """0 where there is no systemd."""
 
+    @property
+    def has_lsb_scripts(self) -> bool:
+        """Whether boot scripts are those of SysV: Debian's OpenRC runs these, too.
+
+        Its command ``service`` does not start OpenRC's own.
+        """
+        return self.init.value == "sysv" or (
+            self.init.value == "openrc" and self.family.value == "debian"
+        )
+
     def has(self, path: str) -> bool:
         """Whether something lies at this absolute path below the root."""
         return exists(self.root, path)

@@ -119,13 +119,13 @@ def register(commands: Commands, instances: Iterable[str], answering: str | None
         commands.run("systemctl", "enable", *units)
         if answering and host.init_runs:
             commands.run("systemctl", "start", path_unit_name(answering))
-    elif init == "openrc":
-        commands.run("rc-update", "add", NAME, "default")
     elif init == "upstart":
         if host.init_runs:
             commands.run("initctl", "reload-configuration")
-    else:
+    elif host.has_lsb_scripts:
         _register_sysv(commands)
+    else:
+        commands.run("rc-update", "add", NAME, "default")
 
 
 def refresh(commands: Commands) -> None:
@@ -146,13 +146,13 @@ def unregister(commands: Commands) -> None:
         units = enabled_units(commands.host)
         if units:
             commands.run("systemctl", "disable", *units)
-    elif init == "openrc":
-        commands.run("rc-update", "delete", NAME, "default", may_fail=True)
+    elif init == "openrc" and not commands.host.has_lsb_scripts:
+        commands.run("rc-update", "delete", NAME, "default")
     elif init == "sysv" and not commands.has("update-rc.d"):
         if commands.has("chkconfig"):
-            commands.run("chkconfig", "--del", NAME, may_fail=True)
+            commands.run("chkconfig", "--del", NAME)
         elif commands.has("insserv"):
-            commands.run("insserv", "-r", NAME, may_fail=True)
+            commands.run("insserv", "-r", NAME)
 
 
 def stop_answering(commands: Commands) -> None:
@@ -173,7 +173,7 @@ def forget(commands: Commands) -> None:
         commands.run("systemctl", "reset-failed", f"{NAME}*", may_fail=True)
     elif init == "upstart" and host.init_runs:
         commands.run("initctl", "reload-configuration")
-    elif init == "sysv" and commands.has("update-rc.d"):
+    elif host.has_lsb_scripts and commands.has("update-rc.d"):
         commands.run("update-rc.d", NAME, "remove")
 
 
@@ -215,13 +215,15 @@ def control_instance(
     """Start, stop or restart one instance. Raises ControlError with what the system says."""
     if not commands.host.init_runs:
         return
-    argv = {
-        "systemd": ("systemctl", action, unit_name(name)),
-        "upstart": ("initctl", action, f"{NAME}-instance", f"CONFIG={name}"),
-        "sysv": (INIT_SCRIPT, action, name),
-        # OpenRC's scripts take no names
-        "openrc": (program, "--kivitendo-dir", directory, "-c", f"config/{name}.conf", action),
-    }[commands.host.init.value]
+    init = commands.host.init.value
+    if init == "systemd":
+        argv: tuple[str, ...] = ("systemctl", action, unit_name(name))
+    elif init == "upstart":
+        argv = ("initctl", action, f"{NAME}-instance", f"CONFIG={name}")
+    elif commands.host.has_lsb_scripts:
+        argv = (INIT_SCRIPT, action, name)
+    else:  # OpenRC's scripts take no names
+        argv = (program, "--kivitendo-dir", directory, "-c", f"config/{name}.conf", action)
     _checked(commands, argv)
 
 
@@ -245,6 +247,8 @@ def _control(commands: Commands, action: str) -> None:
         argv: tuple[str, ...] = ("systemctl", action, UMBRELLA)
     elif commands.host.init.value == "upstart":
         argv = ("initctl", action, NAME)
+    elif not commands.host.has_lsb_scripts:
+        argv = ("rc-service", NAME, action)
     elif commands.has("service"):
         argv = ("service", NAME, action)
     else:
@@ -268,8 +272,9 @@ def _checked(commands: Commands, argv: tuple[str, ...]) -> None:
 def _register_sysv(commands: Commands) -> None:
     if commands.has("update-rc.d"):
         commands.run("update-rc.d", NAME, "defaults")
-        # newer ones call insserv, which orders the scripts by their headers
-        if commands.has("insserv") and not _has_links(commands.host):
+        # newer ones call insserv, which orders the scripts by their headers; or OpenRC's rc-update
+        sysv = commands.host.init.value == "sysv"
+        if sysv and commands.has("insserv") and not _has_links(commands.host):
             commands.run("insserv", NAME)
     elif commands.has("chkconfig"):
         commands.run("chkconfig", "--add", NAME)
@@ -281,7 +286,11 @@ def _register_sysv(commands: Commands) -> None:
             where=commands.host.root.as_posix(),
             remedy=f"install one of them, or link {INIT_SCRIPT} into the runlevel directories",
         )
-    if commands.has("update-rc.d") and not _has_links(commands.host):
+    if (
+        commands.host.init.value == "sysv"
+        and commands.has("update-rc.d")
+        and not _has_links(commands.host)
+    ):
         raise TaskServerError(
             "update-rc.d reported success, but no runlevel directory has a link",
             where=f"{INIT_SCRIPT}",

@@ -1,9 +1,9 @@
 """Debian systems in containers: trees built once and kept, booted as often as needed.
 
-A tree is built by mmdebstrap into ``$XDG_CACHE_HOME/kivitendo-task-server/trees``, under a name that
-tells its suite and packages; it is never written to. A :class:`Container` is an overlay on a tree
-with a life of its own, booted by systemd-nspawn without network, and rebooted without losing what it
-wrote::
+A tree is built by mmdebstrap into ``$XDG_CACHE_HOME/kivitendo-task-server/trees``, under a name
+that tells its suite and packages; it is never written to. A :class:`Container` is an overlay on a
+tree with a life of its own, booted by systemd-nspawn without network, and rebooted without losing
+what it wrote::
 
     with Container(tree(SYSTEMD_12)) as machine:
         machine.run("systemctl", "is-system-running")
@@ -103,7 +103,7 @@ def _build(spec: Spec, place: Path) -> None:
 
 def _customisation(init: Init) -> Iterator[str]:
     """What a container needs beyond the packages."""
-    yield "--customize-hook=echo container >\"$1/etc/hostname\""
+    yield '--customize-hook=echo container >"$1/etc/hostname"'
     yield "--customize-hook=echo '127.0.0.1 localhost container' >\"$1/etc/hosts\""
     if init != "systemd":
         # no terminals; the loopback interface must be brought up by the system itself
@@ -291,7 +291,9 @@ class Container:
         try:
             self._nspawn.wait(90)
         except subprocess.TimeoutExpired:
-            raise AssertionError(f"{self.name} did not go down:\n{self.console()[-3000:]}") from None
+            raise AssertionError(
+                f"{self.name} did not go down:\n{self.console()[-3000:]}"
+            ) from None
         finally:
             self._kill()
 

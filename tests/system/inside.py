@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kivitendo_fixture import DEFAULTS
+
 from system.container import Container
 
 CHECKOUT = Path(__file__).parents[2]
@@ -66,8 +67,9 @@ class Inside:
         machine = self.machine
         for folder in ("config", "users/pid", "scripts", "SL/System", "templates", "spool"):
             machine.run("mkdir", "-p", f"{self.directory}/{folder}")
-        for folder in ("users", "users/pid", "spool"):
-            machine.run("chown", self.user, f"{self.directory}/{folder}")
+        machine.run("touch", f"{self.directory}/users/kivitendo-debug.log")
+        for path in ("users", "users/pid", "users/kivitendo-debug.log", "spool"):
+            machine.run("chown", self.user, f"{self.directory}/{path}")
         machine.write(f"{self.directory}/SL/System/TaskServer.pm", "1;\n")
         machine.write(f"{self.directory}/config/kivitendo.conf.default", DEFAULTS)
         machine.write(
@@ -91,15 +93,17 @@ class Inside:
         self.sql(
             "kivitendo_auth",
             "INSERT INTO auth.clients (name, dbhost, dbport, dbname, dbuser, dbpasswd,"
-            f" task_server_user_id) VALUES ('{client}', 'localhost', 5432, '{name}', 'kivitendo',"
-            f" '{PASSWORD}', (SELECT id FROM auth.\"user\" WHERE login = 'taskserver'))",
-        )
+            " task_server_user_id) SELECT :'client', 'localhost', 5432, :'name', 'kivitendo',"
+            " :'password', id FROM auth.\"user\" WHERE login = 'taskserver'",
+            client=client, name=name, password=PASSWORD,
+        )  # fmt: skip
         self.databases[client] = name
 
-    def sql(self, database: str, statement: str) -> str:
-        """Run SQL as PostgreSQL's superuser; the rows, unaligned."""
+    def sql(self, database: str, statement: str, **values: object) -> str:
+        """Run SQL as PostgreSQL's superuser; the rows, unaligned. ``:'name'`` is a value."""
+        settings = [f"--set={name}={value}" for name, value in values.items()]
         return self.machine.run(
-            "psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", database,
+            "psql", "-XqAt", "--set=ON_ERROR_STOP=1", *settings, "-d", database,
             user="postgres", input=statement, cwd="/",
         ).stdout.strip()  # fmt: skip
 
@@ -108,15 +112,17 @@ class Inside:
         return int(self.sql(
             self.databases[client],
             "INSERT INTO background_jobs (type, package_name, active, data)"
-            f" VALUES ('once', 'Test', true, '{data}') RETURNING id",
+            " VALUES ('once', 'Test', true, :'data') RETURNING id",
+            data=data,
         ))  # fmt: skip
 
     def has_run(self, client: str, job: int) -> bool:
         """Whether a job has been run, with success."""
         ran = self.sql(
             self.databases[client],
-            f"SELECT last_run_at IS NOT NULL AND EXISTS (SELECT FROM background_job_histories"
-            f" WHERE status = 'success') FROM background_jobs WHERE id = {job}",
+            "SELECT last_run_at IS NOT NULL AND EXISTS (SELECT FROM background_job_histories"
+            " WHERE status = 'success') FROM background_jobs WHERE id = :'job'",
+            job=job,
         )
         return ran == "t"
 
@@ -139,11 +145,13 @@ class Inside:
     def install_wheel(self, wheel: Path, environment: str | None = None) -> str:
         """Install our program; its path. ``environment``: in a virtual environment there."""
         self.machine.write(f"/tmp/{wheel.name}", wheel.read_bytes())
-        pip = ["python3", "-m", "pip"]
-        if environment:
-            self.machine.run("python3", "-m", "venv", "--system-site-packages", environment)
-            pip = [f"{environment}/bin/python", "-m", "pip"]
-        self.machine.run(*pip, "install", "-q", "--no-deps", "--no-index", f"/tmp/{wheel.name}")
+        place = environment or "/tmp/pip"
+        self.machine.run("python3", "-m", "venv", "--system-site-packages", place)
+        pip = [f"{place}/bin/python", "-m", "pip"]
+        if not environment:  # Debian's own Python has no pip here
+            pip += ["--python", "/usr/bin/python3"]
+        self.machine.run(*pip, "install", "-q", "--no-deps", "--no-index",
+                         "--break-system-packages", f"/tmp/{wheel.name}")  # fmt: skip
         folder = f"{environment}/bin" if environment else "/usr/local/bin"
         return f"{folder}/kivitendo-task-server"
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from kivitendo_fixture import DEFAULTS
 
 from system.container import Container, Spec, tree
 from system.inside import PACKAGES, Inside, until
@@ -21,6 +22,41 @@ def machine(request: pytest.FixtureRequest) -> Iterator[Container]:
     """A Debian with systemd and PostgreSQL."""
     with Container(tree(Spec(request.param, "systemd", PACKAGES))) as booted:
         yield booted
+
+
+def test_refusals_leave_everything_as_it_was(machine: Container, wheel: Path) -> None:
+    """One clear line each, and nothing half-written."""
+    kivitendo = Inside(machine)
+    program = kivitendo.install_wheel(wheel, "/opt/tasks")
+    before = machine.files(*NOT_OURS)
+
+    def refused(*words: str, code: int, user: str | None = None) -> str:
+        done = machine.run(program, *words, check=False, user=user)
+        assert done.returncode == code, done.stdout + done.stderr
+        assert len(done.stderr.splitlines()) == 1, done.stderr
+        assert machine.files(*NOT_OURS) == before
+        return done.stderr
+
+    assert "no kivitendo directory found" in refused("install", code=5)
+    assert "only root may install" in refused("install", code=4, user="www-data")
+    assert "only root may uninstall" in refused("uninstall", code=4, user="www-data")
+    assert "the service is not installed" in refused("tenant", "list", code=5)
+    machine.write("/opt/kivitendo/config/kivitendo.conf.default", DEFAULTS)
+    try:
+        before = machine.files(*NOT_OURS)
+        for folder in ("/etc", "/var/lib"):
+            machine.run("mount", "--bind", folder, folder)
+            machine.run("mount", "-o", "remount,bind,ro", folder)
+            try:
+                assert "the file system is read-only" in refused("install", code=1)
+            finally:
+                machine.run("umount", folder)
+        machine.run("ln", "-s", "/dev/null", "/etc/systemd/system/kivitendo-task-server.service")
+        before = machine.files(*NOT_OURS)
+        assert "a symbolic link is in the way" in refused("install", code=1)
+        machine.run("rm", "/etc/systemd/system/kivitendo-task-server.service")
+    finally:
+        machine.run("rm", "-r", "/opt/kivitendo")
 
 
 def test_life_of_an_installation(machine: Container, wheel: Path) -> None:

@@ -50,8 +50,11 @@ run_as =
 STAND_IN = """\
 #!/bin/sh
 echo "$(basename "$0") $*" >>"{record}"
-case "$*" in *update-rc.d*defaults*) mkdir -p "{root}/etc/rc2.d"
-    ln -sf ../init.d/kivitendo-task-server "{root}/etc/rc2.d/S01kivitendo-task-server" ;; esac
+case "$*" in
+*update-rc.d*defaults*)
+    ln -sf ../init.d/kivitendo-task-server "{root}/etc/rc2.d/S01kivitendo-task-server" ;;
+*update-rc.d*remove*) rm -f "{root}/etc/rc2.d/S01kivitendo-task-server" ;;
+esac
 case "$*" in {failing}) echo "no such luck" >&2; exit 3 ;; esac
 """
 
@@ -164,6 +167,7 @@ def _init(fake: FakeSystem, init: str, version: int) -> None:
         fake.program("systemctl")
         return
     (fake.root / "etc/init.d").mkdir(parents=True)
+    (fake.root / "etc/rc2.d").mkdir()
     if init == "sysv":
         fake.file("/etc/inittab", "id:2:initdefault:\n")
         fake.program("update-rc.d" if fake.distribution in ("debian", "ubuntu") else "chkconfig")
@@ -172,4 +176,4 @@ def _init(fake: FakeSystem, init: str, version: int) -> None:
         (fake.root / "etc/init").mkdir()
     elif init == "openrc":
         fake.file("/sbin/openrc", mode=0o755)
-        fake.program("rc-update")
+        fake.program("update-rc.d" if fake.distribution == "debian" else "rc-update")

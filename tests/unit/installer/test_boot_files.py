@@ -52,12 +52,12 @@ VARIANTS: dict[str, tuple[str, str, int, str]] = {
     "debian/systemd": ("debian", "systemd", 252, ""),
     "debian/systemd-adopted": ("debian", "systemd", 257, "adopted"),
     "debian/sysv": ("debian", "sysv", 0, ""),
-    "debian/openrc": ("debian", "openrc", 0, ""),
     "ubuntu/upstart": ("ubuntu", "upstart", 0, ""),
     "redhat/systemd-remote-database": ("fedora", "systemd", 256, "remote"),
     "redhat/sysv": ("rocky", "sysv", 0, ""),
     "suse/systemd-new-user": ("opensuse", "systemd", 254, "new user"),
     "suse/sysv": ("sles", "sysv", 0, ""),
+    "arch/openrc": ("arch", "openrc", 0, ""),
     "arch/systemd-virtual-environment": ("arch", "systemd", 257, "home"),
 }
 

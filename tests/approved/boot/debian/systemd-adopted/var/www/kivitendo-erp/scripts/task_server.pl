@@ -25,7 +25,7 @@ start() {
         task_server start
         return
     fi
-    if ! : >"$REQUEST"; then
+    if ! touch "$REQUEST" 2>/dev/null; then
         echo "only root and the user www-data may start the service" >&2
         return 4
     fi

@@ -1,0 +1,101 @@
+"""Taking over from a Perl task server on a booted system, and giving it back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from system.container import Container, Spec, tree
+from system.inside import PACKAGES, Inside, until
+
+PERL_SCRIPT = Path(__file__).with_name("stand_in_task_server.pl").read_text()
+SCRIPT = "/var/www/kivitendo-erp/scripts/task_server.pl"
+UNIT = "/etc/systemd/system/kivitendo-task-server.service"
+# as kivitendo delivers it in its essentials: the same name as ours, always restarted
+PERL_UNIT = f"""\
+[Service]
+Type=forking
+User=www-data
+ExecStart={SCRIPT} start
+ExecStop={SCRIPT} stop
+Restart=always
+
+[Install]
+WantedBy=multi-user.target
+"""
+
+
+@pytest.fixture(scope="module")
+def kivitendo(wheel: Path) -> Iterator[Inside]:
+    """A kivitendo whose Perl task server runs under systemd; ours is a program only."""
+    with Container(tree(Spec("bookworm", "systemd", PACKAGES))) as machine:
+        inside = Inside(machine)
+        inside.create("Erste GmbH")
+        machine.write(SCRIPT, PERL_SCRIPT, mode=0o755)
+        machine.write(UNIT, PERL_UNIT)
+        machine.run("systemctl", "enable", "--now", "kivitendo-task-server.service")
+        until(inside.pid, "the Perl task server runs")
+        assert inside.install_wheel(wheel) == "/usr/local/bin/kivitendo-task-server"
+        yield inside
+
+
+def command_of(kivitendo: Inside) -> str:
+    """What runs under the PID that kivitendo's web interface reads."""
+    return kivitendo.machine.run("ps", "-o", "args=", "-p", str(kivitendo.pid())).stdout
+
+
+def test_adopt_and_undo(kivitendo: Inside) -> None:
+    machine = kivitendo.machine
+    assert "perl" in command_of(kivitendo)
+    perl = kivitendo.pid()
+
+    # a plain installation would be in each other's way
+    refused = machine.run("kivitendo-task-server", "install", check=False)
+    assert refused.returncode != 0
+    assert "kivitendo-task-server adopt takes over from it" in refused.stderr
+    assert machine.run("cat", UNIT).stdout == PERL_UNIT
+    assert kivitendo.pid() == perl
+
+    machine.run("kivitendo-task-server", "adopt")
+    assert "kivitendo-task-server --kivitendo-dir" in command_of(kivitendo)
+    assert machine.run("test", "-d", f"/proc/{perl}", check=False).returncode
+    kivitendo.run_a_job("Erste GmbH")
+
+    the_web_interfaces_buttons(kivitendo)
+
+    machine.reboot()
+    until(kivitendo.pid, "started at boot")
+    assert "kivitendo-task-server --kivitendo-dir" in command_of(kivitendo)
+    the_web_interfaces_buttons(kivitendo)
+
+    machine.run("kivitendo-task-server", "adopt", "--undo")
+    assert kivitendo.pid() is None
+    assert machine.run("cat", SCRIPT).stdout == PERL_SCRIPT
+    assert machine.run("cat", UNIT).stdout == PERL_UNIT
+    machine.reboot()
+    until(kivitendo.pid, "the Perl task server is started at boot again")
+    assert "perl" in command_of(kivitendo)
+
+
+def the_web_interfaces_buttons(kivitendo: Inside) -> None:
+    """ "stop" and "start", by the web server's user, as kivitendo calls them (c.9)."""
+    machine = kivitendo.machine
+    shell = ("sh", "-c")
+    machine.run(*shell, f"{SCRIPT} stop", user="www-data")
+    assert kivitendo.pid() is None
+    state = machine.run("systemctl", "is-active", "kivitendo-task-server@kivitendo", check=False)
+    assert state.stdout.strip() == "inactive"
+    started = machine.run(*shell, f"{SCRIPT} start", user="www-data")
+    assert f"running - pid {kivitendo.pid()}" in started.stdout
+    # not in the web server's control group, with which it would end
+    unit = machine.run("ps", "-o", "unit=", "-p", str(kivitendo.pid())).stdout.strip()
+    assert unit == "kivitendo-task-server@kivitendo.service"
+    # somebody else may not
+    machine.run(*shell, f"{SCRIPT} stop", user="www-data")
+    refused = machine.run(*shell, f"{SCRIPT} start", user="postgres", check=False)
+    assert refused.returncode == 4
+    assert "only root and the user www-data may start" in refused.stderr
+    machine.run(SCRIPT, "start")  # as root
+    kivitendo.run_a_job("Erste GmbH")
