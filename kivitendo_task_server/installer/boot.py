@@ -84,7 +84,7 @@ def boot_files(
         "upstart": _upstart_files,
         "openrc": _openrc_files,
     }[host.init.value](host, installation, values, adopted)
-    if host.has("/etc/logrotate.d"):
+    if host.has("/etc/logrotate.d") and not _is_rotated(host, installation.log_file):
         text = render("logrotate/kivitendo-task-server", values)
         files.append(BootFile(f"/etc/logrotate.d/{NAME}", text, optional=True))
     return [*files, *_completions(host, commands)]
@@ -167,6 +167,16 @@ def _openrc_files(
     if host.has_lsb_scripts:
         return _sysv_files(host, installation, values, adopted)
     return [BootFile(INIT_SCRIPT, render("openrc/kivitendo-task-server", values), mode=0o755)]
+
+
+def _is_rotated(host: Host, log_file: str) -> bool:
+    """Whether somebody else's file has logrotate see to the log: twice would be an error."""
+    for file in sorted((host.root / "etc/logrotate.d").iterdir()):
+        if file.name != NAME and file.is_file():
+            lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+            if any(log_file in line.partition("#")[0] for line in lines):
+                return True
+    return False
 
 
 def _completions(host: Host, commands: CommandLine) -> list[BootFile]:

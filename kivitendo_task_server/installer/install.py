@@ -17,6 +17,7 @@ from kivitendo_task_server.installer import perl_server, registration, remembere
 from kivitendo_task_server.installer.boot import CommandLine, boot_files
 from kivitendo_task_server.installer.host import Finding, Host
 from kivitendo_task_server.installer.installation import Installation, examine, find_directory
+from kivitendo_task_server.installer.manifest import Manifest
 from kivitendo_task_server.installer.registration import Commands
 from kivitendo_task_server.installer.remembered import Remembered
 from kivitendo_task_server.installer.tree import Tree
@@ -113,6 +114,7 @@ def install(
     manifest = manifests.load(tree)
     adopted = options.adopt or any(manifest.of_kind("wrapper"))
     settings = _new_settings(facts)
+    registered = _registered(facts, manifest)
     plan = Plan(tree, manifest, facts.host.family.value)
     default = facts.installation.default_instance or DEFAULT_INSTANCE
     if before:
@@ -123,7 +125,8 @@ def install(
         facts.host, facts.installation, facts.program.value, commands, adopted=adopted
     ):
         plan.boot_file(file)
-    plan.settings(settings)
+    # the instances are remembered when they have been registered
+    plan.settings(replace(settings, instances=registered))
     plan.remove_stale()
     for line in plan.lines():
         report(line)
@@ -137,7 +140,13 @@ def install(
     updated_a_file = plan.updates
     plan.apply()
     if options.enable:
-        registration.register(runner, settings.instances, answering=default if adopted else None)
+        new = tuple(name for name in settings.instances if name not in registered)
+        registration.register(runner, new, first=not registered)
+        if adopted:
+            registration.answer(runner, default)
+        remembering = Plan(tree, manifest, facts.host.family.value)
+        remembering.settings(settings)
+        remembering.apply()
     else:
         registration.refresh(runner)
     if options.start:
@@ -187,6 +196,13 @@ def _new_settings(facts: Facts) -> Remembered:
         init=facts.host.init.value,
         instances=facts.settings.instances or (default,),
     )
+
+
+def _registered(facts: Facts, manifest: Manifest) -> tuple[str, ...]:
+    """The instances registered before: if they were disabled since, somebody wanted it so."""
+    if facts.settings.init != facts.host.init.value or not any(manifest.of_kind("file")):
+        return ()
+    return facts.settings.instances
 
 
 def _leave_other_init(facts: Facts, runner: Commands) -> None:

@@ -102,29 +102,22 @@ class Commands:
         return Outcome(full, done.returncode, done.stdout)
 
 
-def register(commands: Commands, instances: Iterable[str], answering: str | None = None) -> None:
-    """Have the service started at boot. Raises TaskServerError.
+def register(commands: Commands, instances: Iterable[str], *, first: bool) -> None:
+    """Have the service and these new instances started at boot. Raises TaskServerError.
 
-    ``answering``: the instance that kivitendo's web interface may start.
+    ``first``: the service itself is not registered yet. If it is, nothing is enabled that an
+    administrator may have disabled.
     """
     host = commands.host
     init = host.init.value
+    refresh(commands)
     if init == "systemd":
-        _create_user_and_folders(commands)
-        if host.init_runs:
-            commands.run("systemctl", "daemon-reload")
-        units = [UMBRELLA, *map(unit_name, instances)]
-        if answering:
-            units.append(path_unit_name(answering))
-        commands.run("systemctl", "enable", *units)
-        if answering and host.init_runs:
-            commands.run("systemctl", "start", path_unit_name(answering))
-    elif init == "upstart":
-        if host.init_runs:
-            commands.run("initctl", "reload-configuration")
+        units = [*([UMBRELLA] if first else []), *map(unit_name, instances)]
+        if units:
+            commands.run("systemctl", "enable", *units)
     elif host.has_lsb_scripts:
         _register_sysv(commands)
-    else:
+    elif init == "openrc" and first:
         commands.run("rc-update", "add", NAME, "default")
 
 
@@ -137,6 +130,13 @@ def refresh(commands: Commands) -> None:
             commands.run("systemctl", "daemon-reload")
     elif init == "upstart" and commands.host.init_runs:
         commands.run("initctl", "reload-configuration")
+
+
+def answer(commands: Commands, instance: str) -> None:
+    """Have an instance started when kivitendo's web interface asks for it (``adopt``)."""
+    if commands.host.init.value == "systemd":
+        now = ["--now"] if commands.host.init_runs else []
+        commands.run("systemctl", "enable", *now, path_unit_name(instance))
 
 
 def unregister(commands: Commands) -> None:

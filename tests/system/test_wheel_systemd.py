@@ -80,6 +80,9 @@ def test_life_of_an_installation(machine: Container, wheel: Path) -> None:
     kivitendo.run_a_job("Zweite & Söhne")
 
     units_are_sound(machine)
+    rotated = machine.run("logrotate", "--debug", "/etc/logrotate.d/kivitendo-task-server")
+    assert "users/kivitendo-debug.log" in rotated.stderr
+    assert "error" not in rotated.stderr
     installing_again_changes_nothing(kivitendo, program)
     a_crash_is_followed_by_a_start(kivitendo)
 
@@ -163,7 +166,10 @@ def two_tenants(kivitendo: Inside, program: str) -> None:
     assert re.search(running, listing, re.M), listing
     kivitendo.run_a_job("Zweite & Söhne", "zweite-soehne")
 
-    # the umbrella starts, reloads, restarts and stops all of them
+    # the umbrella starts, reloads, restarts and stops all of them, and waits for the slow ones
+    slow = "/etc/systemd/system/kivitendo-task-server@.service.d/slow.conf"
+    machine.write(slow, "[Service]\nExecStopPost=/bin/sleep 2\n")
+    machine.run("systemctl", "daemon-reload")
     machine.run("service", "kivitendo-task-server", "start")
     pids = [kivitendo.pid("erste"), kivitendo.pid("zweite-soehne")]
     assert all(pids)
@@ -175,7 +181,10 @@ def two_tenants(kivitendo: Inside, program: str) -> None:
     assert machine.run("test", "-e", f"{config}/erste.conf.removed").returncode == 0
     kivitendo.run_a_job("Zweite & Söhne", "zweite-soehne")
     machine.run("service", "kivitendo-task-server", "stop")
-    assert kivitendo.pid("zweite-soehne") is None
+    units = machine.run("systemctl", "list-units", "--all", "kivitendo-task-server@*").stdout
+    assert re.search(r"zweite-soehne.service +loaded +inactive +dead", units), units
+    machine.run("rm", slow)
+    machine.run("systemctl", "daemon-reload")
     broken_configuration_is_said(kivitendo)
 
 

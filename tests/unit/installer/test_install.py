@@ -124,6 +124,34 @@ def test_installing_again_changes_nothing(system: Make) -> None:
     assert not [line for line in lines if line.startswith(("write", "update", "remove"))]
 
 
+def test_what_an_administrator_disabled_stays_disabled(system: Make) -> None:
+    """systemctl enable is called once; after it failed, again."""
+    fake = system(failing="*enable*")
+    with pytest.raises(TaskServerError, match="no such luck"):
+        installed(fake)
+    stand_in = fake.root.parent / "stand-ins/systemctl"
+    stand_in.write_text(stand_in.read_text().replace("*enable*", "nothing"))
+    fake.record.unlink()
+    installed(fake)
+    assert len(fake.calls()) == 1
+    fake.record.unlink()
+    installed(fake)
+    assert fake.calls() == []
+    uninstalled(fake)
+    installed(fake)
+    assert fake.calls()[-1].endswith("enable kivitendo-task-server.service"
+                                     " kivitendo-task-server@kivitendo.service")  # fmt: skip
+
+
+def test_a_log_that_is_rotated_already_is_left_alone(system: Make) -> None:
+    fake = system()
+    fake.file(
+        "/etc/logrotate.d/kivitendo", "/var/www/kivitendo-erp/users/kivitendo-debug.log {\n}\n"
+    )
+    installed(fake)
+    assert not (fake.root / "etc/logrotate.d/kivitendo-task-server").exists()
+
+
 def test_dry_run_changes_nothing(system: Make) -> None:
     fake = system()
     before = fake.listing()
@@ -387,6 +415,6 @@ def test_uninstall_undoes_adopt(system: Make) -> None:
     fake = system()
     before = fake.listing()
     adopting.adopt(Options(root=fake.root), COMMANDS, print)
-    assert fake.calls()[0].endswith("kivitendo-task-server@kivitendo.path")
+    assert fake.calls()[1].endswith("enable kivitendo-task-server@kivitendo.path")
     uninstalled(fake, purge=True)
     assert fake.listing() == before
