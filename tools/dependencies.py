@@ -33,7 +33,7 @@ def requirements(tree: Path) -> list[str]:
         if line.startswith("["):
             condition = line.strip("[]")
         elif line and applies(condition):
-            names.append(re.split(r"[<>=!~; ]", line, maxsplit=1)[0])
+            names.append(re.split(r"[\[<>=!~; ]", line, maxsplit=1)[0])
     return names
 
 
