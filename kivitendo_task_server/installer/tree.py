@@ -27,6 +27,12 @@ class FileError(TaskServerError):
     """A file or directory is not as it must be; ``where`` is its path."""
 
 
+class InTheWayError(FileError):
+    """Somebody else's file stands where one of ours must be; for packages no reason to fail."""
+
+    exit_code = 6  # it is not configured, as for LSB init scripts
+
+
 @dataclass(frozen=True)
 class Tree:
     """The files below ``root``; all paths are absolute, as seen from inside it."""

@@ -19,7 +19,7 @@ from kivitendo_task_server.installer.host import Family
 from kivitendo_task_server.installer.manifest import Entry, Kind, Manifest
 from kivitendo_task_server.installer.perl_server import MARK
 from kivitendo_task_server.installer.remembered import Remembered
-from kivitendo_task_server.installer.tree import FileError, Tree
+from kivitendo_task_server.installer.tree import FileError, InTheWayError, Tree
 
 # New version beside an edited file, edited file put aside: ignored by insserv, logrotate, systemd.
 _SUFFIXES: dict[Family, tuple[str, str]] = {
@@ -287,12 +287,12 @@ class Plan:
 
     def _foreign(self, path: str, content: bytes) -> FileError:
         if MARK in content:
-            return FileError(
+            return InTheWayError(
                 "the boot script of kivitendo's Perl task server is in the way",
                 where=self._tree.shown(path),
                 remedy="kivitendo-task-server adopt takes over from it",
             )
-        return FileError(
+        return InTheWayError(
             "a file that is not ours is in the way",
             where=self._tree.shown(path),
             remedy="move it away, or remove it",
