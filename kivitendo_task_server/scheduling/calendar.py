@@ -21,6 +21,7 @@ class Calendar:
     def __init__(self) -> None:
         self._schedules: dict[str | None, Schedule | CronError] = {}
         self._next: dict[tuple[str | None, datetime, int], datetime | None] = {}
+        self._missed: dict[tuple[str | None, datetime, datetime, int], int] = {}
 
     def error(self, spec: str | None) -> str | None:
         """Why a specification cannot be followed; None if it can."""
@@ -43,8 +44,16 @@ class Calendar:
     def missed(self, spec: str | None, planned: datetime, now: datetime) -> int:
         """How many runs after the ``planned`` one (local, without zone) were due by ``now``.
 
-        Counts to MOST_MISSED at most.
+        Counts to MOST_MISSED at most; remembered like the next times, for many jobs alike.
         """
+        minute = now.replace(second=0, microsecond=0)
+        key = (spec, planned, minute, minute.fold)
+        if key not in self._missed:
+            self._missed = {kept: n for kept, n in self._missed.items() if kept[2] == minute}
+            self._missed[key] = self._count_missed(spec, planned, now)
+        return self._missed[key]
+
+    def _count_missed(self, spec: str | None, planned: datetime, now: datetime) -> int:
         moment, count = planned.replace(tzinfo=now.tzinfo), 0
         while count < MOST_MISSED:
             following = self._calculated(spec, moment)
