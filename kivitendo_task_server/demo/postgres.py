@@ -108,7 +108,7 @@ class EmbeddedPostgres:
             "port": str(self.port),
             "listen_addresses": "127.0.0.1",
             "unix_socket_directories": "",  # the folder's path may be too long for one
-            "max_connections": "200",
+            "max_connections": "500",
             "shared_buffers": "128MB",
             # in the folder, not in /dev/shm: that may be tiny, and is cleared by others
             "dynamic_shared_memory_type": "mmap",

@@ -93,6 +93,9 @@ class CreatePeriodicInvoices(Job):
         language = context.tenant.user.countrycode
         texts = [text for text in (outcome.text(), report.text()) if text]
         errors = [text for text in (outcome.error(), *report.errors(language)) if text]
+        if errors:
+            # the history row of a failure has no result: what was done is told after what was not
+            errors.append("\n" + outcome.text(failures=False))
         return JobResult("\n\n".join(texts), "\n".join(errors) or None)
 
     def _by_perl(

@@ -72,6 +72,8 @@ class MasterData:
     defaults: Defaults
     zero_tax_id: int | None
     chart_links: dict[int, str]
+    account_numbers: dict[int, str]
+    """chart.accno by chart.id, for messages."""
     tax_keys: dict[int, list[TaxKey]]
     zone_accounts: dict[tuple[int, int], tuple[int, int]]
     inventory_accounts: dict[int, int]
@@ -88,7 +90,7 @@ class MasterData:
         index = bisect_right(keys, day, key=lambda key: key.startdate)
         if index == 0:
             raise TaskServerError(
-                f"account id {chart_id} has no tax key for {day}",
+                f"account {self.account_numbers.get(chart_id)} has no tax key for {day}",
                 remedy="enter a tax key valid from that day or earlier in the chart of accounts",
             )
         return keys[index - 1]
@@ -192,10 +194,13 @@ def read_master_data(
     part_ids = {*parts, *(part for rows in components.values() for part, _ in rows)}
     known_parts = _parts(cursor, list(part_ids))
     stocked = [part.id for part in known_parts.values() if part.part_type == "part"]
+    cursor.execute("SELECT id, accno, link FROM chart")
+    charts = {key: (accno, link) for key, accno, link in cursor}
     return MasterData(
         defaults=defaults,
         zero_tax_id=_zero_tax(cursor),
-        chart_links=_pairs(cursor, "SELECT id, link FROM chart"),
+        chart_links={key: link for key, (_, link) in charts.items()},
+        account_numbers={key: accno for key, (accno, _) in charts.items()},
         tax_keys=_tax_keys(cursor),
         zone_accounts=_zone_accounts(cursor),
         inventory_accounts=_pairs(cursor, "SELECT id, inventory_accno_id FROM buchungsgruppen"),

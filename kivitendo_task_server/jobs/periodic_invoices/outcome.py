@@ -74,7 +74,7 @@ class Outcome:
         """Order numbers of one-time configurations that are done."""
         return [one.ordnumber for one in self.posted if one.one_time]
 
-    def text(self) -> str:
+    def text(self, *, failures: bool = True) -> str:
         """The result for the history row: one headed list for each kind of event."""
         billed = [
             f"{one.invnumber}: order {one.ordnumber}, period {one.period},"
@@ -87,7 +87,7 @@ class Outcome:
             ("configurations deactivated", [str(one) for one in self.deactivated]),
             ("one-time orders finished", self.finished_orders),
             ("skipped", self.skipped),
-            ("failed", [str(one) for one in self.failures]),
+            ("failed", [str(one) for one in self.failures] if failures else []),
             ("warnings", self.warnings),
         )
         blocks = [

@@ -240,7 +240,7 @@ def test_a_jam_before_the_first_copy_is_repeated(printing: Company, tmp_path: Pa
     (tmp_path / "jam").touch()
     error = printing.run().error or ""
     assert error.startswith("Ausdruck von wiederkehrender Rechnung 1 schlug fehl: ")
-    assert error.endswith("ended with exit code 3: paper jam")
+    assert "ended with exit code 3: paper jam\n\n1 invoices posted:" in error
     assert printing.deliveries() == [("1", "", "pending", 1)]
     (tmp_path / "jam").unlink()
     assert not printing.run().failed

@@ -350,7 +350,9 @@ def test_a_pdf_that_cannot_be_made(served: Company, mailbox: Mailbox) -> None:
         def for_mail(self, invoice: object) -> bytes:
             raise JobFailed("LaTeX is missing", remedy="install it")
 
-    assert served.run(lambda *_: Failing()).error == FIRST_TEXT + "LaTeX is missing (install it)"
+    error, done = (served.run(lambda *_: Failing()).error or "").split("\n\n")
+    assert error == FIRST_TEXT + "LaTeX is missing (install it)"
+    assert done.startswith("1 invoices posted:\n1: order AB-1")
     assert served.deliveries() == [("1", "", "pending", 1)]
     assert served.reasons() == ["LaTeX is missing (install it)"]
     assert served.journal() == []
