@@ -209,7 +209,7 @@ def test_wrong_usage(
         ("SetClosedTo", b"- a", "--data: Not a HASH reference"),
         ("SetClosedTo", b"days: 3", "unknown: days (known: subtract_days, subtract_month)"),
         ("SetClosedTo", b"subtract_days: x", "subtract_days must be a whole number"),
-        ("SetClosedTo", b"job_timeout: soon", "job_timeout must be a number of seconds"),
+        ("SetClosedTo", b"job_timeout: soon", "job_timeout must be a whole number"),
         ("SetClosedTo", b"\xff", "is not UTF-8"),
         ("Eigener", b"a: [", "YAML Error: Can't parse inline sequence"),
     ],

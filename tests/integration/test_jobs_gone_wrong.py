@@ -244,7 +244,7 @@ def test_a_job_over_its_time_limit(add_on: OneTenant) -> None:
 
 
 def test_memory_limits(add_on: OneTenant) -> None:
-    add_on.installation.configure("system", memory_limit_rss="150 MB", memory_limit_vsz="600 MB")
+    add_on.installation.configure("system", memory_limit_rss="150 MB", memory_limit_vsz="1200 MB")
     add_on.add("Eat", data="megabytes: 2000")
     add_on.add("Eat", data="megabytes: 250\nseconds: 60")
     add_on.add("Eat", data="megabytes: 5")
