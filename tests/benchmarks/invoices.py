@@ -216,6 +216,8 @@ def fill(access: DatabaseAccess, orders: int, existing: int) -> None:
 
 def run_job(access: DatabaseAccess) -> Measured:
     """Our job, once, with what it sends counted."""
+    logging.getLogger("bench").addHandler(logging.NullHandler())
+    logging.getLogger("bench").propagate = False
     connection = connect(access, purpose="bench")
     connection.cursor_factory = CountingCursor
     context = JobContext(
