@@ -12,7 +12,7 @@ from kivitendo_task_server.errors import UsageError
 
 if TYPE_CHECKING:
     from kivitendo_task_server.config.settings import DatabaseAccess
-    from kivitendo_task_server.installer.site import Site
+    from kivitendo_task_server.installer.site import Site, Wanted
 
 
 def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -30,7 +30,8 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
         "add",
         help="write config/NAME.conf, check it, enable and start its instance",
         description="Writes config/NAME.conf from kivitendo's own configuration. Without --login"
-        " and --client it is for the client of that name. A file that exists is used as it is.",
+        " and --client it is for the client of that name (kivitendo 3.0: for the user of that"
+        " name). A file that exists is used as it is.",
     )
     add.add_argument("name", metavar="NAME", help="of the configuration and the instance")
     add.add_argument("--login", metavar="LOGIN", help="kivitendo user whose client is served")
@@ -38,12 +39,14 @@ def register(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     add.add_argument(
         "--database",
         metavar="USER@HOST[:PORT]/NAME",
-        help="another authentication database (default: that of kivitendo's configuration)",
+        help="another authentication database (default: that of kivitendo's configuration);"
+        " HOST may be the directory of a socket",
     )
     add.add_argument(
         "--database-password-file",
         metavar="FILE",
-        help="its password, the first line of a file; - is the standard input",
+        help="its password, the first line of a file; - is the standard input (default: the"
+        " present one if user and server stay the same, else none)",
     )
     add.add_argument("--no-start", action="store_true", help="only enable the instance")
     add.set_defaults(run=run_add)
@@ -75,16 +78,22 @@ def run_without_action(arguments: argparse.Namespace) -> int:
 def run_add(arguments: argparse.Namespace) -> int:
     """Add one tenant. Raises TaskServerError."""
     from kivitendo_task_server.cli.install import report
-    from kivitendo_task_server.installer import site, tenants
+    from kivitendo_task_server.installer import tenants
+
+    tenants.add(_site_to_change(), wanted_of(arguments), report, start=not arguments.no_start)
+    return 0
+
+
+def wanted_of(arguments: argparse.Namespace) -> Wanted:
+    """What ``tenant add`` was told. Raises UsageError."""
+    from kivitendo_task_server.installer.site import Wanted
 
     database = None
     if arguments.database:
         database = _database(arguments.database, _password(arguments.database_password_file))
     elif arguments.database_password_file:
         raise UsageError("--database-password-file needs --database")
-    wanted = site.Wanted(arguments.name, arguments.login, arguments.client, database)
-    tenants.add(_site_to_change(), wanted, report, start=not arguments.no_start)
-    return 0
+    return Wanted(arguments.name, arguments.login, arguments.client, database)
 
 
 def run_scaffold(arguments: argparse.Namespace) -> int:
@@ -128,9 +137,9 @@ def _site_to_change() -> Site:
 def _database(text: str, password: str) -> DatabaseAccess:
     from kivitendo_task_server.config.settings import DatabaseAccess
 
-    form = r"(?P<user>[^@/:]+)@(?P<host>\[[^]]+\]|[^/:]+)(:(?P<port>[0-9]+))?/(?P<name>.+)"
+    form = r"(?P<user>[^@/:]+)@(?P<host>\[[^]]+\]|[^:]+)(:(?P<port>[0-9]+))?/(?P<name>[^/]+)"
     found = re.fullmatch(form, text)
-    if not found:
+    if not found or int(found["port"] or 1) not in range(1, 65536):
         raise UsageError(
             f"--database {text}: not of the form USER@HOST[:PORT]/NAME",
             remedy="the password comes from --database-password-file",

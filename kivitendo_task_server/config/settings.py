@@ -36,6 +36,11 @@ class DatabaseAccess:
     def __str__(self) -> str:
         return f"{self.user}@{self.host}:{self.port}/{self.name}"
 
+    @property
+    def place(self) -> tuple[str, int, str]:
+        """Which database it is, whoever connects."""
+        return self.host, self.port, self.name
+
 
 @dataclass(frozen=True)
 class TaskServerSettings:

@@ -10,6 +10,9 @@ from pathlib import Path
 
 from kivitendo_task_server.config.settings import DatabaseAccess, Settings, load
 from kivitendo_task_server.database import auth
+from kivitendo_task_server.database.asynchronous import Query
+from kivitendo_task_server.database.auth import Generation
+from kivitendo_task_server.database.clients import clients_of, config_value
 from kivitendo_task_server.database.tenants import Tenant
 from kivitendo_task_server.errors import ConfigurationError, NotInstalledError
 from kivitendo_task_server.installer import host as hosts
@@ -81,37 +84,82 @@ def site(root: Path, *, live: bool | None = None) -> Site:
 
 
 async def derived(at: Site, wanted: Wanted) -> bytes:
-    """The text of the new configuration file."""
-    own = default_instance(at.place)
-    if own is None:
-        raise ConfigurationError(
-            "there is no configuration to start from",
-            where=str(at.place / "config/kivitendo.conf"),
-            remedy="finish kivitendo's own set-up",
-        )
-    content = read_as(at.user, at.config_file(own))
+    """The text of the new configuration file: kivitendo's own with other keys.
+
+    Raises ConfigurationError if there is none, or if what is wanted does not fit kivitendo's
+    release; DatabaseError if the authentication database cannot be asked.
+    """
+    own = at.config_file(_own_instance(at))
+    content = read_as(at.user, own)
     changes: dict[str, dict[str, str]] = {}
     if wanted.database is not None:
-        access = wanted.database
-        changes["authentication/database"] = {
-            "host": access.host, "port": str(access.port), "db": access.name, "user": access.user,
-        }  # fmt: skip
-        if access.password:
-            changes["authentication/database"]["password"] = access.password
-    settings = settings_of(at, wanted.name, changed(content, changes, at.config_file(own)))
-    keys = {"login": wanted.login, "client": wanted.client}
+        current = settings_of(at, wanted.name, content).auth_database
+        changes["authentication/database"] = _database_keys(wanted.database, current)
+    settings = settings_of(at, wanted.name, changed(content, changes, own))
     connection = await auth.connect(settings)
     try:
         generation = await auth.detect(connection.query, settings)
+        changes["task_server"] = await _keys(connection.query, generation, wanted, settings)
     finally:
         connection.close()
-    if wanted.login is None and wanted.client is None:
-        keys["login" if generation is auth.Generation.USER_SETTINGS else "client"] = wanted.name
-    if generation is auth.Generation.TASK_SERVER_USERS:
+    return changed(content, changes, own)
+
+
+def _database_keys(wanted: DatabaseAccess, current: DatabaseAccess) -> dict[str, str]:
+    """The keys of another authentication database.
+
+    Without a password it gets the present one only if it is the same user on the same server: no
+    other may see it.
+    """
+    keys = {
+        "host": wanted.host, "port": str(wanted.port), "db": wanted.name, "user": wanted.user,
+    }  # fmt: skip
+    same_server = (wanted.host, wanted.port) == (current.host, current.port)
+    if wanted.password or not (same_server and wanted.user == current.user):
+        keys["password"] = wanted.password
+    return keys
+
+
+async def _keys(
+    query: Query, generation: Generation, wanted: Wanted, settings: Settings
+) -> dict[str, str]:
+    """``login`` and ``client`` as this release of kivitendo needs them (task-server.md, a.5)."""
+    login, client = wanted.login, wanted.client
+    if generation is Generation.USER_SETTINGS:
+        if client is not None:
+            raise ConfigurationError(
+                f"--client {client}: this release of kivitendo (3.0) has no clients",
+                remedy="name a user with --login; the user's settings name the database",
+            )
+        return {"login": wanted.name if login is None else login}
+    if generation is Generation.TASK_SERVER_USERS:
+        if login is None and client is None:
+            client = wanted.name
         # what the other tenant's configuration says is not for this one
-        keys = {key: value or "" for key, value in keys.items()}
-    changes["task_server"] = {key: value for key, value in keys.items() if value is not None}
-    return changed(content, changes, at.config_file(own))
+        return {"login": login or "", "client": client or ""}
+    if login is None:
+        login = settings.task_server.login
+        if not login:
+            raise ConfigurationError(
+                "this release of kivitendo (3.1 to 3.3) needs a user to run jobs as, and"
+                " kivitendo's own configuration has no login",
+                remedy="name one with --login",
+            )
+        client = wanted.name if client is None else client
+    elif client is None:
+        client = await _only_client_of(query, login)
+    return {"login": login, "client": client}
+
+
+async def _only_client_of(query: Query, login: str) -> str:
+    found = await clients_of(query, login)
+    if len(found) != 1:
+        several = "several clients: " + ", ".join(name for _, name in found)
+        raise ConfigurationError(
+            f"the login {login!r} belongs to {several if found else 'no client'}",
+            remedy="name the client with --client",
+        )
+    return config_value(*found[0])
 
 
 async def served_tenants(at: Site, name: str, content: bytes) -> list[Tenant]:
@@ -141,12 +189,20 @@ def settings_of(at: Site, name: str, content: bytes) -> Settings:
 
 
 def own_settings(at: Site) -> Settings:
+    """The settings of kivitendo's own configuration. Raises ConfigurationError."""
+    own = _own_instance(at)
+    return settings_of(at, own, read_as(at.user, at.config_file(own)))
+
+
+def _own_instance(at: Site) -> str:
     own = default_instance(at.place)
     if own is None:
         raise ConfigurationError(
-            "kivitendo is not configured yet", where=str(at.place / "config/kivitendo.conf")
+            "kivitendo is not configured yet",
+            where=str(at.place / "config/kivitendo.conf"),
+            remedy="finish kivitendo's own set-up",
         )
-    return settings_of(at, own, read_as(at.user, at.config_file(own)))
+    return own
 
 
 def read_as(user: Account, file: Path) -> bytes:

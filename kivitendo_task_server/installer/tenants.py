@@ -17,7 +17,8 @@ from pathlib import Path
 from kivitendo_task_server.config.files import merged, read_file
 from kivitendo_task_server.config.settings import Settings
 from kivitendo_task_server.database import auth
-from kivitendo_task_server.database.clients import Client, clients
+from kivitendo_task_server.database.auth import Generation
+from kivitendo_task_server.database.clients import Client, clients, config_value
 from kivitendo_task_server.database.tenants import Tenant
 from kivitendo_task_server.errors import (
     ConfigurationError,
@@ -88,14 +89,20 @@ def scaffold(at: Site, report: Report, *, start: bool = True) -> list[str]:
     end if there were such, or if the authentication database cannot be read.
     """
     settings = own_settings(at)
-    found = asyncio.run(_all_clients(settings))
+    generation, found = asyncio.run(_all_clients(settings))
+    if generation is Generation.ONE_CLIENT and not settings.task_server.login:
+        raise ConfigurationError(
+            "this release of kivitendo (3.1 to 3.3) needs a user to run jobs as",
+            where=f"{settings.config_file}: [task_server] login",
+            remedy="set it: the new configurations take it from here",
+        )
     served = _served(at)
     added: list[str] = []
     failed: list[str] = []
     for client in found:
-        if client.name in served:
+        if client.place in served:
             continue
-        if client.id is not None and client.login is None and not settings.task_server.login:
+        if generation is Generation.TASK_SERVER_USERS and client.login is None:
             report(f"left out: client {client.name} has no task server user")
             continue
         name = _free_name(at, client.name, added)
@@ -108,7 +115,21 @@ def scaffold(at: Site, report: Report, *, start: bool = True) -> list[str]:
         raise TaskServerError(f"{len(failed)} clients were not added: {'; '.join(failed)}")
     if not added:
         report("every client has an instance of its own")
+    _remind_of_own(at, generation, settings, report)
     return added
+
+
+def _remind_of_own(at: Site, generation: Generation, settings: Settings, report: Report) -> None:
+    """kivitendo's own configuration goes on serving all clients, which may not be what is meant."""
+    own = settings.config_file.stem
+    restricted = settings.task_server.login or settings.task_server.client
+    if generation is not Generation.TASK_SERVER_USERS or restricted:
+        return
+    if registration.is_enabled(at.host, own, at.settings.instances):
+        report(
+            f"{own} serves all clients as well; to leave them to their own instances:"
+            f" kivitendo-task-server tenant remove {own}"
+        )
 
 
 def remove(at: Site, name: str, report: Report) -> None:
@@ -154,34 +175,44 @@ def names(at: Site) -> list[str]:
     return list(found)
 
 
-async def _all_clients(settings: Settings) -> list[Client]:
+async def _all_clients(settings: Settings) -> tuple[Generation, list[Client]]:
     connection = await auth.connect(settings)
     try:
         generation = await auth.detect(connection.query, settings)
-        return await clients(connection.query, generation)
+        return generation, await clients(connection.query, generation)
     finally:
         connection.close()
 
 
-def _served(at: Site) -> set[str]:
-    """The names of the clients that have a configuration of their own."""
-    served: set[str] = set()
+def _served(at: Site) -> set[tuple[str, int, str]]:
+    """The databases of the clients that have a configuration of their own."""
+    served: set[tuple[str, int, str]] = set()
     for name in names(at):
-        if at.tree.is_missing(at.config_path(name)):
-            continue
-        content = read_as(at.user, at.config_file(name))
-        settings = settings_of(at, name, content)
-        if settings.task_server.login or settings.task_server.client:
-            served |= {tenant.name for tenant in asyncio.run(auth.read_tenants(settings))}
+        if not at.tree.is_missing(at.config_path(name)):
+            settings = settings_of(at, name, read_as(at.user, at.config_file(name)))
+            served |= {tenant.access.place for tenant in asyncio.run(_named(settings))}
     return served
+
+
+async def _named(settings: Settings) -> list[Tenant]:
+    """The tenants that a configuration names, unlike one that serves whatever there is."""
+    keys = settings.task_server
+    if not keys.login and not keys.client:
+        return []
+    connection = await auth.connect(settings)
+    try:
+        generation = await auth.detect(connection.query, settings)
+        if generation is Generation.ONE_CLIENT and not keys.client:
+            return []  # kivitendo's own, with the login that the others take from it
+        return await auth.tenants(connection.query, generation, settings)
+    finally:
+        connection.close()
 
 
 def _wanted(name: str, client: Client) -> Wanted:
     if client.id is None:
         return Wanted(name, login=client.login)
-    # a name of digits would be taken as an id
-    awkward = client.name.isdigit() or client.name != client.name.strip()
-    return Wanted(name, client=str(client.id) if awkward else client.name)
+    return Wanted(name, client=config_value(client.id, client.name))
 
 
 def _free_name(at: Site, client: str, taken: Iterable[str]) -> str:
