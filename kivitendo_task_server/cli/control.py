@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from kivitendo_task_server import __version__
 from kivitendo_task_server.daemon import NAME
-from kivitendo_task_server.errors import ConfigurationError
+from kivitendo_task_server.errors import ConfigurationError, TaskServerError
 
 if TYPE_CHECKING:
     from kivitendo_task_server.config.location import Location
@@ -66,7 +66,7 @@ def register(commands: Any) -> None:
         ("restart", _restart, "stop and start"),
         ("reload", _reload, "read the configuration again"),
         ("status", _status, "say whether the service runs (exit code 0, or 1 dead, 3 not running)"),
-        ("check", _check, "check configuration and authentication database, and show the status"),
+        ("check", _check, "check the configuration and all databases, and show the status"),
         ("debug", _debug, "run the service in the foreground"),
     ):
         parser = commands.add_parser(name, help=summary, description=summary)
@@ -137,10 +137,17 @@ def _check(arguments: argparse.Namespace) -> int:
 
     target = _target(arguments)
     loaded = _configuration(arguments, target)
-    check(loaded.settings, target.location.kivitendo_dir)
+    troubles = check(loaded.settings, target.location.kivitendo_dir)
     _say("Configuration looks okay")
     control.status(target.pid_file, _say)
+    if troubles:
+        lines = "".join(f"\n  {trouble}" for trouble in troubles)
+        raise TaskServerError(f"no jobs would run for {_tenants(len(troubles))}:{lines}")
     return 0
+
+
+def _tenants(count: int) -> str:
+    return "one tenant" if count == 1 else f"{count} tenants"
 
 
 def _version(arguments: argparse.Namespace) -> int:

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 
 from kivitendo_task_server.config.settings import Settings
 from kivitendo_task_server.database import auth
+from kivitendo_task_server.database.asynchronous import AsyncConnection
+from kivitendo_task_server.database.tenants import Tenant
 from kivitendo_task_server.database.upgrades import UpgradeScripts, missing, pending_text
 from kivitendo_task_server.errors import DatabaseError, TaskServerError
 from kivitendo_task_server.scheduling.hold import LOCK_FILE
 
+AT_A_TIME = 20
+"""Tenants that are asked side by side."""
 
-def check(settings: Settings, kivitendo_dir: Path) -> None:
-    """Read the authentication database as the service does.
+
+def check(settings: Settings, kivitendo_dir: Path) -> list[str]:
+    """Read the databases as the service does; what is wrong with single tenants.
 
     Raises ConfigurationError and DatabaseError as :mod:`database.auth` does, and a TaskServerError
     for what would hold back all jobs: a pending upgrade, kivitendo's installation lock.
     """
-    asyncio.run(_read(settings, kivitendo_dir))
+    scripts = UpgradeScripts(kivitendo_dir)
+    troubles = asyncio.run(_read(settings, scripts))
     lock = kivitendo_dir / LOCK_FILE
     if lock.exists():
         raise TaskServerError(
@@ -26,19 +33,41 @@ def check(settings: Settings, kivitendo_dir: Path) -> None:
             where=str(lock),
             remedy="unlock it in kivitendo's administration",
         )
+    return troubles
 
 
-async def _read(settings: Settings, kivitendo_dir: Path) -> None:
+async def _read(settings: Settings, scripts: UpgradeScripts) -> list[str]:
     connection = await auth.connect(settings)
     try:
         generation = await auth.detect(connection.query, settings)
-        tags = UpgradeScripts(kivitendo_dir).tags("authentication")
+        tags = scripts.tags("authentication")
         lacking = await missing(connection.query, "authentication", tags) if tags else None
         if lacking:
             raise DatabaseError(
                 f"no jobs would run: {pending_text('authentication', lacking)}",
                 where=f"database {settings.auth_database}",
             )
-        await auth.tenants(connection.query, generation, settings)
+        tenants = await auth.tenants(connection.query, generation, settings)
     finally:
         connection.close()
+    return await _troubles(tenants, scripts.tags("tenant"))
+
+
+async def _troubles(tenants: Sequence[Tenant], tags: frozenset[str]) -> list[str]:
+    """What would hold back single tenants, in their order."""
+    slots = asyncio.Semaphore(AT_A_TIME)
+
+    async def trouble(tenant: Tenant) -> str | None:
+        try:
+            async with slots:
+                connection = await AsyncConnection.open(tenant.access, purpose="check")
+                try:
+                    lacking = await missing(connection.query, "tenant", tags) if tags else None
+                finally:
+                    connection.close()
+        except DatabaseError as error:
+            return f"tenant {tenant}: {error}"
+        return f"tenant {tenant}: {pending_text('tenant', lacking)}" if lacking else None
+
+    found = await asyncio.gather(*(trouble(tenant) for tenant in tenants))
+    return [text for text in found if text is not None]

@@ -9,11 +9,11 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from kivitendo_task_server.errors import DatabaseError, TaskServerError
 from kivitendo_task_server.log import fields, logger
+from kivitendo_task_server.scheduling.memory import resident_bytes
 from kivitendo_task_server.scheduling.messages import INTERRUPTED, Batch, Interruption
 from kivitendo_task_server.scheduling.notice import FinishedRun
 from kivitendo_task_server.scheduling.pool import Worker
@@ -238,15 +238,6 @@ class BatchRun:
         if self._limit is not None:
             self._limit.cancel()
             self._limit = None
-
-
-def resident_bytes(pid: int | str) -> int | None:
-    """The resident memory of a process; None if it is gone or there is no /proc."""
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith("VmRSS:"):
-                return int(line.split()[1]) * 1024
-    return None
 
 
 def _how(status: int) -> str:

@@ -26,6 +26,17 @@ LONGEST_LINE = 1 << 20  # bytes of one message of a worker, or of one line that 
 GRACE = 5.0  # seconds that an interrupted job has to clean up behind itself
 
 
+class _Line(asyncio.StreamReaderProtocol):
+    """A worker's line; its end is no error, however it comes.
+
+    A worker that ends without having read its "stop" resets the line. What it had sent before
+    must not be lost for that.
+    """
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(None)
+
+
 class Worker:
     """One worker process, seen from the supervisor."""
 
@@ -46,7 +57,10 @@ class Worker:
     async def connect(self, control: socket.socket, output: int) -> None:
         """Attach our ends of its lines."""
         loop = asyncio.get_running_loop()
-        self._reader, self._writer = await asyncio.open_connection(sock=control, limit=LONGEST_LINE)
+        self._reader = asyncio.StreamReader(limit=LONGEST_LINE)
+        line = _Line(self._reader)
+        transport, _ = await loop.create_connection(lambda: line, sock=control)
+        self._writer = asyncio.StreamWriter(transport, line, self._reader, loop)
         self._output = asyncio.StreamReader(limit=LONGEST_LINE)
         protocol = asyncio.StreamReaderProtocol(self._output)
         pipe = os.fdopen(output, "rb", buffering=0)
@@ -63,7 +77,7 @@ class Worker:
         while True:
             try:
                 line = await self._reader.readline()
-            except (ConnectionError, ValueError) as error:
+            except ValueError as error:  # longer than any line of ours
                 log.error(
                     "the worker's report cannot be read: %s",
                     error,

@@ -20,8 +20,8 @@ from kivitendo_task_server.database.tenants import Tenant
 from kivitendo_task_server.errors import DatabaseError
 from kivitendo_task_server.log import fields, logger
 from kivitendo_task_server.scheduling import signals
-from kivitendo_task_server.scheduling.batch_run import resident_bytes
 from kivitendo_task_server.scheduling.hooks import NoHooks, ServiceHooks
+from kivitendo_task_server.scheduling.memory import resident_bytes, virtual_bytes
 from kivitendo_task_server.scheduling.pace import MinutePace, Pace
 from kivitendo_task_server.scheduling.pool import WorkerPool
 from kivitendo_task_server.scheduling.service import Service
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 log = logger(__name__)
 
+MEMORY_CHECKS = 5.0  # seconds between looks at our own memory
 TELL_DELAY = 0.2  # seconds until changed states of tenants are told
 
 Loader = Callable[[], Loaded]
@@ -122,6 +123,7 @@ class Supervisor:
                 asyncio.create_task(self._tenants.serve()),
                 asyncio.create_task(self._tick()),
                 asyncio.create_task(self._watchdog()),
+                asyncio.create_task(self._watch_memory()),
             ]
             stopped = asyncio.create_task(self._stop.wait())
             await asyncio.wait([stopped, *helpers], return_when=asyncio.FIRST_COMPLETED)
@@ -152,7 +154,6 @@ class Supervisor:
                     loop.finish_run()
                 loop.tick()
             self._tenants.tick()
-            self._check_memory()
 
     async def _watchdog(self) -> None:
         interval = self._hooks.watchdog_interval
@@ -199,19 +200,33 @@ class Supervisor:
             + (f", {failing} failing" if failing else "")
         )
 
+    async def _watch_memory(self) -> None:
+        while True:
+            await asyncio.sleep(MEMORY_CHECKS)
+            self._check_memory()
+
     def _check_memory(self) -> None:
-        """The limits hold for us too: end in good order, to be started anew (a.5)."""
-        limit, used = self._service.settings.system.memory_limit_rss, resident_bytes("self")
-        if limit is not None and used is not None and used > limit:
-            log.warning(
-                "Exiting due to memory size limit reached for type 'rss':"
-                " limit %d bytes, usage %d bytes",
-                limit,
-                used,
-                extra=fields("memory_limit"),
-            )
-            self._exit_code = 1
-            self._stop.set()
+        """The limits hold for us too: end in good order, to be started anew (a.5).
+
+        Not with 0 as in the original: the system starts a service anew that failed.
+        """
+        system = self._service.settings.system
+        for kind, limit, used in (
+            ("rss", system.memory_limit_rss, resident_bytes("self")),
+            ("vsz", system.memory_limit_vsz, virtual_bytes("self")),
+        ):
+            if limit is not None and used is not None and used > limit:
+                log.warning(
+                    "Exiting due to memory size limit reached for type '%s':"
+                    " limit %d bytes, usage %d bytes",
+                    kind,
+                    limit,
+                    used,
+                    extra=fields("memory_limit", kind=kind, limit=limit, used=used),
+                )
+                self._exit_code = 1
+                self._stop.set()
+                return
 
     # --- signals ----------------------------------------------------------------------------
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 import socket
 import subprocess
+from dataclasses import replace
 
 import pytest
+from database_fixture import NewDatabase
+from job_rows import execute
 from kivitendo_fixture import KivitendoDir, alive
 
 from kivitendo_task_server.config.settings import DatabaseAccess
@@ -124,3 +127,26 @@ def test_check_tells_what_would_hold_back_all_jobs(installation: KivitendoDir) -
     refused(installation.run("check"), 1, "no jobs would run", "of_tomorrow", "upgrade it in")
     (scripts / "new.sql").unlink()
     assert installation.run("check").returncode == 0
+
+
+def test_check_names_the_tenants_that_would_be_held_back(
+    installation: KivitendoDir, new_database: NewDatabase
+) -> None:
+    good, old = new_database(), new_database()
+    for name, access in (
+        ("Gut", good),
+        ("Alt", old),
+        ("Gesperrt", replace(good, name="nirgends")),
+    ):
+        installation.add_tenant(name, access)
+    scripts = installation.path / "sql/Pg-upgrade2"
+    scripts.mkdir(parents=True)
+    (scripts / "new.sql").write_text("-- @tag: of_tomorrow\nSELECT 1;\n")
+    execute(good, "INSERT INTO schema_info (tag) VALUES ('of_tomorrow')")
+    check = installation.run("check")
+    assert check.returncode == 1
+    assert check.stdout.splitlines()[0] == "Configuration looks okay"
+    head, upgrade, refusal = check.stderr.splitlines()
+    assert head.endswith("no jobs would run for 2 tenants:")
+    assert "tenant Alt (id 2): " in upgrade and "of_tomorrow" in upgrade
+    assert "tenant Gesperrt (id 3): " in refusal and "nirgends" in refusal

@@ -198,14 +198,15 @@ def test_pending_upgrades_hold_back_whom_they_concern(
         assert service.stop() == 0
 
 
-def test_memory_limit_of_the_supervisor_ends_it_in_good_order(
-    tenant: OneTenant,
-) -> None:
-    tenant.installation.configure("system", memory_limit_rss="1 MB")
+@pytest.mark.parametrize("kind", ["rss", "vsz"])
+def test_memory_limit_of_the_supervisor_ends_it_in_good_order(tenant: OneTenant, kind: str) -> None:
+    tenant.installation.configure("system", **{f"memory_limit_{kind}": "1 MB"})
     with real_service(tenant.installation) as service:
-        service.wake_up()
         assert service.process.wait(90) == 1
-        assert "limit 1048576 bytes" in service.lines("memory_limit")[0]
+        (line,) = service.lines("memory_limit")
+        assert f"reached for type '{kind}': limit 1048576 bytes, usage " in line
+        assert not tenant.installation.pid_file.exists()
+        assert len(service.lines("service_ended")) == 1
 
 
 def _parent(pid: int) -> int:

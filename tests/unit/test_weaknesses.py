@@ -9,6 +9,17 @@ TESTS = Path(__file__).parent.parent
 TABLE = TESTS.parent / "docs/weaknesses.md"
 
 
+WEAKNESSES = 37
+"""So many has the specification's list (section i)."""
+
+
+def test_every_weakness_is_answered_by_a_test() -> None:
+    rows = re.findall(r"^\| (\d+) \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", TABLE.read_text(), re.M)
+    assert [int(number) for number, *_ in rows] == list(range(1, WEAKNESSES + 1))
+    for number, _, here, tests in rows:
+        assert len(here) > 20 and re.search(r"`\w+/\w+[\w/]*\.py(::test_\w+)?`", tests), number
+
+
 def test_every_named_test_exists() -> None:
     named = 0
     file = ""

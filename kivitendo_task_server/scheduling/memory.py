@@ -1,0 +1,24 @@
+"""How much memory a process uses, for the limits in ``[system]`` (task-server.md, a.5)."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+
+def resident_bytes(pid: int | str) -> int | None:
+    """The resident memory of a process; None if it is gone or there is no /proc."""
+    return _size(pid, "VmRSS:")
+
+
+def virtual_bytes(pid: int | str) -> int | None:
+    """The virtual memory of a process; None as above."""
+    return _size(pid, "VmSize:")
+
+
+def _size(pid: int | str, name: str) -> int | None:
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith(name):
+                return int(line.split()[1]) * 1024
+    return None
