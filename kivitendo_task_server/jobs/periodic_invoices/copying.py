@@ -8,10 +8,10 @@ from typing import Any
 
 from kivitendo_task_server.jobs.periodic_invoices.master_data import Cursor
 
-# COPY's text format, with a mark for NULL that needs no backslash: whether a line has to be escaped
-# is then seen by one look at the line
-_NULL = "\x01"
-_ESCAPES = str.maketrans({"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t", _NULL: "\\x01"})
+# COPY's text format, with Python's own word for NULL: a row is made by str() alone, and whether
+# anything in it has to be escaped is seen by one look at the line
+_NULL = "None"
+_ESCAPES = str.maketrans({"\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"})
 
 
 def copy_rows(
@@ -21,37 +21,42 @@ def copy_rows(
 
     Raises psycopg2.Error. ``table`` and ``names`` are ours, never a user's.
     """
-    text = "".join([_copy_line(row) for row in rows])
-    if text:
-        columns = ", ".join(names)
-        cursor.copy_expert(
-            f"COPY {table} ({columns}) FROM STDIN WITH (NULL '{_NULL}')", io.StringIO(text)
-        )
-
-
-def _copy_line(row: Sequence[Any]) -> str:
-    texts = [
-        value
-        if type(value) is str
-        else _NULL
-        if value is None
-        else ("t" if value else "f")
-        if type(value) is bool
-        else str(value)
-        for value in row
-    ]
-    line = "\t".join(texts)
-    if (
-        "\\" in line
-        or "\n" in line
-        or "\r" in line
-        or line.count("\t") >= len(texts)
-        or line.count(_NULL) != row.count(None)
-    ):
-        line = "\t".join(
+    rows = list(rows)
+    if not rows:
+        return
+    lines = ["\t".join(map(str, row)) for row in rows]
+    text = "\n".join(lines)
+    nulls = sum(row.count(None) for row in rows)
+    if _plain(text, len(rows), len(rows) * len(names), nulls):
+        text += "\n"
+    else:
+        text = "".join(
             [
-                _NULL if value is None else text.translate(_ESCAPES)
-                for value, text in zip(row, texts, strict=True)
+                (line if _plain(line, 1, len(row), row.count(None)) else _escaped(row)) + "\n"
+                for line, row in zip(lines, rows, strict=True)
             ]
         )
-    return line + "\n"
+    columns = ", ".join(names)
+    cursor.copy_expert(
+        f"COPY {table} ({columns}) FROM STDIN WITH (NULL '{_NULL}')", io.StringIO(text)
+    )
+
+
+def _plain(text: str, rows: int, values: int, nulls: int) -> bool:
+    """Whether str() was enough: all that has a meaning for COPY in a text is what we put there."""
+    return (
+        "\\" not in text
+        and "\r" not in text
+        and text.count("\n") == rows - 1
+        and text.count("\t") == values - rows
+        and text.count(_NULL) == nulls
+    )
+
+
+def _escaped(row: Sequence[Any]) -> str:
+    return "\t".join([_NULL if value is None else _escaped_text(str(value)) for value in row])
+
+
+def _escaped_text(text: str) -> str:
+    # NULL is recognised before a backslash is: that before an N stands for nothing else
+    return f"\\{text}" if text == _NULL else text.translate(_ESCAPES)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import UTC, date, datetime
+from functools import lru_cache
 
 from kivitendo_task_server.errors import TaskServerError
 
@@ -35,6 +36,7 @@ _USER_FORMATS = {
 }
 
 
+@lru_cache(maxsize=64)  # the days of a run are few
 def in_user_format(day: date, dateformat: str) -> str:
     """A date as the user's setting ``dateformat`` wants it; the year always has four digits."""
     return day.strftime(_USER_FORMATS.get(dateformat, "%d.%m.%Y"))

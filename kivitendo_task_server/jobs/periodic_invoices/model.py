@@ -126,11 +126,22 @@ class Purchase:
     discount: float
 
 
+LINE_COLUMNS = (
+    "id", "trans_id", "position", "parts_id", "description", "longdescription", "qty", "unit",
+    "base_qty", "allocated", "sellprice", "fxsellprice", "discount", "lastcost", "marge_total",
+    "marge_percent", "price_factor_id", "price_factor", "marge_price_factor", "project_id",
+    "pricegroup_id", "deliverydate", "serialnumber", "transdate", "cusordnumber", "ordnumber",
+    "donumber", "subtotal", "assemblyitem", "active_price_source", "active_discount_source",
+)  # fmt: skip
+"""Columns of the table invoice that are written (5.3)."""
+
+
 @dataclass(slots=True)
 class Line:
     """A row of the table invoice: one billed item, or a component of an assembly."""
 
     values: dict[str, Any]
+    """All of LINE_COLUMNS, but for those that are known once it is written: the ids."""
     item_id: int | None = None
     """The order item it comes from; None for components."""
     has_custom_variables: bool = False

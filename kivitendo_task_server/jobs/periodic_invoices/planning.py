@@ -14,6 +14,7 @@ from kivitendo_task_server.jobs.periodic_invoices.behaviour import Behaviour
 from kivitendo_task_server.jobs.periodic_invoices.date_format import in_user_format
 from kivitendo_task_server.jobs.periodic_invoices.master_data import MasterData
 from kivitendo_task_server.jobs.periodic_invoices.model import (
+    LINE_COLUMNS,
     Config,
     Item,
     Line,
@@ -260,7 +261,8 @@ def _item_line(order: Order, priced: PricedItem, wording: Wording) -> Line:
 def _component_line(component: Component) -> Line:
     """The row of an assembly's component (6.9): no price, no margin, no order."""
     return Line(
-        {
+        dict.fromkeys(LINE_COLUMNS)
+        | {
             "parts_id": component.part.id,
             "description": component.part.description,
             "unit": component.part.unit,

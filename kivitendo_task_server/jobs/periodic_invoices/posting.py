@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from itertools import islice
+from operator import itemgetter
 from typing import Any
 
 import psycopg2.errors
@@ -21,7 +22,12 @@ from kivitendo_task_server.jobs.periodic_invoices import closing
 from kivitendo_task_server.jobs.periodic_invoices.arithmetic import sent
 from kivitendo_task_server.jobs.periodic_invoices.copying import copy_rows
 from kivitendo_task_server.jobs.periodic_invoices.master_data import Cursor, Defaults
-from kivitendo_task_server.jobs.periodic_invoices.model import Line, PlannedInvoice, PostedInvoice
+from kivitendo_task_server.jobs.periodic_invoices.model import (
+    LINE_COLUMNS,
+    Line,
+    PlannedInvoice,
+    PostedInvoice,
+)
 from kivitendo_task_server.jobs.periodic_invoices.numbers import successors
 
 
@@ -78,11 +84,16 @@ def write(
 
 
 def _reserve(cursor: Cursor, block: Sequence[PlannedInvoice]) -> _Reserved:
-    """Lock the number range (kivitendo's order: ar, then defaults) and take numbers and ids."""
+    """Lock the number range (kivitendo's order: ar, then defaults) and take numbers and ids.
+
+    Without the planner's setting, foreign keys into a table that was empty when they were first
+    checked would be checked by reading all of it, again and again while it grows.
+    """
     lines = sum(len(planned.lines) for planned in block)
     addresses = sum(planned.order.own_shipto_id is not None for planned in block)
     try:
         cursor.execute(
+            "SET LOCAL enable_seqscan = off;"
             "LOCK TABLE ar IN ROW EXCLUSIVE MODE;"
             "SELECT id, invnumber, current_date,"
             "       ARRAY(SELECT nextval('glid')::int FROM generate_series(1, %s)),"
@@ -125,37 +136,31 @@ def _free_numbers(cursor: Cursor, last: str | None, count: int) -> list[str]:
 def _write_heads(cursor: Cursor, numbered: list[_Numbered], present: frozenset[str]) -> None:
     names = [name for name in ("id", "invnumber", *numbered[0].planned.ar) if name in present]
 
-    def rows() -> Iterator[list[Any]]:
+    in_order = itemgetter(*names)
+
+    def rows() -> Iterator[tuple[Any, ...]]:
         for one in numbered:
-            values = {"id": one.ar_id, "invnumber": one.invnumber, **one.planned.ar}
-            yield [values[name] for name in names]
+            yield in_order({"id": one.ar_id, "invnumber": one.invnumber} | one.planned.ar)
 
     copy_rows(cursor, "ar", names, rows())
-
-
-_LINE_COLUMNS = (
-    "id", "trans_id", "position", "parts_id", "description", "longdescription", "qty", "unit",
-    "base_qty", "allocated", "sellprice", "fxsellprice", "discount", "lastcost", "marge_total",
-    "marge_percent", "price_factor_id", "price_factor", "marge_price_factor", "project_id",
-    "pricegroup_id", "deliverydate", "serialnumber", "transdate", "cusordnumber", "ordnumber",
-    "donumber", "subtotal", "assemblyitem", "active_price_source", "active_discount_source",
-)  # fmt: skip
 
 
 def _write_lines(
     cursor: Cursor, numbered: list[_Numbered], ids: Iterator[int], present: frozenset[str]
 ) -> list[tuple[int, Line]]:
     """Write table invoice; returns each line with its id."""
-    names = [name for name in _LINE_COLUMNS if name in present]
+    names = [name for name in LINE_COLUMNS if name in present]
     written: list[tuple[int, Line]] = []
 
-    def rows() -> Iterator[list[Any]]:
+    in_order = itemgetter(*names)
+
+    def rows() -> Iterator[tuple[Any, ...]]:
         for one in numbered:
             for line in one.planned.lines:
                 values = line.values
                 values["id"], values["trans_id"] = next(ids), one.ar_id
                 written.append((values["id"], line))
-                yield [values.get(name) for name in names]
+                yield in_order(values)
 
     copy_rows(cursor, "invoice", names, rows())
     return written

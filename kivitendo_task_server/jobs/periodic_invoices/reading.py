@@ -114,7 +114,8 @@ def read_items(cursor: Cursor, columns: Columns, orders: Iterable[int]) -> dict[
     once = "item.recurring_billing_invoice_id IS NOT NULL" if modes else "false"
     cursor.execute(
         "SELECT item.id, item.trans_id, item.parts_id, item.description, item.longdescription,"  # noqa: S608
-        " item.qty, item.sellprice, item.discount, item.base_qty, item.lastcost, item.unit,"
+        " item.qty::text, item.sellprice::text, item.discount::text, item.base_qty::text,"
+        " item.lastcost::text, item.unit,"
         " item.price_factor_id, item.project_id, item.pricegroup_id, item.reqdate::text,"
         " item.serialnumber, item.transdate, item.cusordnumber, item.subtotal,"
         f" coalesce({known('active_price_source')}, ''),"

@@ -17,10 +17,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date
-from itertools import islice
 
 import psycopg2
 import psycopg2.errors
@@ -28,6 +26,12 @@ import psycopg2.errors
 from kivitendo_task_server.database.connection import Connection, one_line
 from kivitendo_task_server.database.schema import Columns
 from kivitendo_task_server.errors import DatabaseError, TaskServerError
+from kivitendo_task_server.jobs.periodic_invoices.ahead import (
+    FIRST_BLOCK,
+    Block,
+    in_blocks,
+    post_all,
+)
 from kivitendo_task_server.jobs.periodic_invoices.arithmetic import as_real
 from kivitendo_task_server.jobs.periodic_invoices.due import (
     PLANNING_ERRORS,
@@ -55,7 +59,6 @@ from kivitendo_task_server.jobs.periodic_invoices.posting import NumberRangeBusy
 from kivitendo_task_server.jobs.periodic_invoices.reading import read_columns, read_configs
 from kivitendo_task_server.jobs.periodic_invoices.transaction import TRANSIENT, StockChanged
 
-BLOCK = 50  # invoices a transaction
 ATTEMPTS = 3  # for one invoice, after deadlocks and the like
 EARLIER_IDS = 1000  # ids taken before our snapshot whose rows may be written after it
 
@@ -178,28 +181,14 @@ class BillingRun:
                     self._recorder.failed(config.id, config.ordnumber, rest[0], error, rest[1:])
 
     def _post_all(self, due: Due) -> None:
-        """Plan the next block while the one before is being written."""
         total = sum(len(periods) for _, periods in due.configs)
-        # stock that a block has really taken must be known before the next is planned
-        ahead = not due.planner.master.defaults.perpetual
-        with ThreadPoolExecutor(1, "posting") as writer:
-            writing: Future[None] | None = None
-            for block in self._blocks(due):
-                if writing is not None:
-                    writing.result()
-                    self._progress(f"{len(self.outcome.posted)} of {total} invoices")
-                # a configuration that fell out of the block before has been dealt with singly
-                block = [planned for planned in block if planned.config.id not in self._done]
-                writing = writer.submit(self._post, due, block)
-                if not ahead:
-                    writing.result()
-            if writing is not None:
-                writing.result()
 
-    def _blocks(self, due: Due) -> Iterator[list[PlannedInvoice]]:
-        plans = self._plans(due)
-        while block := list(islice(plans, BLOCK)):
-            yield block
+        def post(block: Block) -> None:
+            self._post(due, block)
+            self._progress(f"{len(self.outcome.posted)} of {total} invoices")
+
+        # stock that a block has really taken must be known before the next is planned
+        post_all(in_blocks(self._plans(due)), post, ahead=not due.planner.master.defaults.perpetual)
 
     def _plans(self, due: Due) -> Iterator[PlannedInvoice]:
         for config, periods in due.configs:
@@ -210,8 +199,10 @@ class BillingRun:
 
     # -- a block at a time -----------------------------------------------------------------------
 
-    def _post(self, due: Due, block: list[PlannedInvoice]) -> None:
-        """Write a block; if that fails, bill its configurations one by one."""
+    def _post(self, due: Due, block: Block) -> None:
+        """Write a block; if that fails, smaller ones, and at last its configurations singly."""
+        # a configuration that fell out of a block before has been dealt with
+        block = [planned for planned in block if planned.config.id not in self._done]
         try:
             with self._connection:
                 self._patience.limit(self._cursor)
@@ -224,6 +215,10 @@ class BillingRun:
             if self._connection.closed:
                 raise
             self._recorder.repeated(len(block), error)
+            if len(block) > FIRST_BLOCK:
+                for start in range(0, len(block), FIRST_BLOCK):
+                    self._post(due, block[start : start + FIRST_BLOCK])
+                return
             changed = [planned.config.id for planned in block]
         else:
             self._note(posted)
@@ -300,7 +295,7 @@ class BillingRun:
 
     # -- both ------------------------------------------------------------------------------------
 
-    def _write(self, block: list[PlannedInvoice], planner: Planner) -> list[PostedInvoice]:
+    def _write(self, block: Block, planner: Planner) -> list[PostedInvoice]:
         posted = write(self._cursor, block, self._columns, planner.master.defaults)
         self._enqueue(self._cursor, posted)
         return posted

@@ -30,6 +30,8 @@ _ENTITIES_DE = {entity: raw for raw, entity in _MARKS.items()}
 _ENTITIES_EN = _ENTITIES_DE | {entity: raw for raw, entity in _UMLAUTS.items()}
 _ENTITY = re.compile(r"&[A-Za-z]+;")
 
+REMEMBERED = 500  # texts of one period that are kept with their variables replaced
+
 
 @dataclass(frozen=True)
 class Variable:
@@ -50,6 +52,8 @@ class Wording:
     english: bool = False
     drop_unknown: bool = False
     names: tuple[str, ...] = field(init=False)
+    _done: dict[tuple[str, bool], str] = field(init=False, default_factory=dict)
+    """Texts with their variables replaced: many orders of a run have the same."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "names", tuple(self.variables))
@@ -61,21 +65,31 @@ class Wording:
         """
         if not template or "<%" not in template:
             return template or ""
-        return _expression(self.names, False, self.drop_unknown).sub(
-            lambda match: self._value(match.group(1), match.group(2)), template
-        )
+        return self._remembered(template, False)
 
     def html(self, template: str | None) -> str:
         """Replace ``&lt;%…%&gt;`` in an HTML text; the values are escaped (3.2)."""
         if not template or "%" not in template:
             return template or ""
 
-        def replace(match: re.Match[str]) -> str:
-            pattern = match.group(2)
-            unescaped = self._unescape(pattern) if pattern else pattern
-            return self._escape(self._value(match.group(1), unescaped))
+        return self._remembered(template, True)
 
-        return _expression(self.names, True, self.drop_unknown).sub(replace, template)
+    def _remembered(self, template: str, in_html: bool) -> str:
+        done = self._done.get((template, in_html))
+        if done is None:
+            if len(self._done) >= REMEMBERED:
+                self._done.clear()
+            done = self._done[template, in_html] = self._replaced(template, in_html)
+        return done
+
+    def _replaced(self, template: str, in_html: bool) -> str:
+        def replace(match: re.Match[str]) -> str:
+            name, pattern = match.groups()
+            if not in_html:
+                return self._value(name, pattern)
+            return self._escape(self._value(name, pattern and self._unescape(pattern)))
+
+        return _expression(self.names, in_html, self.drop_unknown).sub(replace, template)
 
     def _value(self, name: str, pattern: str | None) -> str:
         # names are recognised in any case, but only the right one has a value (3.2)

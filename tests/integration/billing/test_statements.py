@@ -6,7 +6,7 @@ import pytest
 from database_fixture import NewDatabase
 from orders import Books, counting
 
-from kivitendo_task_server.jobs.periodic_invoices.run import BLOCK
+from kivitendo_task_server.jobs.periodic_invoices.ahead import FIRST_BLOCK
 
 
 def sent_for(books: Books, orders: int) -> tuple[list[str], int]:
@@ -27,14 +27,15 @@ def more_books(new_database: NewDatabase, books_template: str) -> Books:
     return Books(new_database(books_template))
 
 
-def test_reading_takes_the_same_statements_for_10_and_for_200(
+def test_reading_takes_the_same_statements_for_few_and_for_many(
     books: Books, more_books: Books
 ) -> None:
     few, few_in_all = sent_for(books, 10)
-    many, many_in_all = sent_for(more_books, 200)
+    many, many_in_all = sent_for(more_books, 3 * FIRST_BLOCK)
     assert few == many
     a_block = few_in_all - len(few)
-    assert many_in_all - len(many) == a_block * (200 // BLOCK)
+    # the first block and one of twice its size
+    assert many_in_all - len(many) == a_block * 2
     more_books.close()
 
 
