@@ -11,6 +11,7 @@ from datetime import UTC, date, datetime
 from functools import lru_cache
 
 from kivitendo_task_server.errors import TaskServerError
+from kivitendo_task_server.jobs.periodic_invoices.periods import add_months
 
 MONTHS_DE = (
     "Januar", "Februar", "März", "April", "Mai", "Juni",
@@ -47,10 +48,22 @@ def quarter(day: date) -> int:
     return (day.month - 1) // 3 + 1
 
 
-def _weeks_since(day: date, *, monday_first: bool) -> int:
-    """``%U`` and ``%W`` as the original counts: in some years one less than C's strftime."""
-    weekday = day.isoweekday() if monday_first else day.isoweekday() % 7
-    return max(0, (day.timetuple().tm_yday - 1 - weekday + 13) // 7 - 1)
+def _week_of_month(day: date) -> int:
+    """Weeks belong to the month that their Thursday lies in; the days before the first: 0."""
+    return (day.day + 4 - day.isoweekday() + 6) // 7
+
+
+def _first_of_quarter(day: date) -> date:
+    return date(day.year, quarter(day) * 3 - 2, 1)
+
+
+def _day_of_quarter(day: date) -> int:
+    return (day - _first_of_quarter(day)).days + 1
+
+
+def _length(first: date, months: int) -> int:
+    """Days of so many months from the first of one."""
+    return (add_months(first, months) - first).days
 
 
 def _epoch(day: date) -> int:
@@ -77,8 +90,8 @@ _TOKENS: dict[str, _Token] = {
     "a": lambda d: _DAYS_SHORT[d.weekday()],
     "u": lambda d: str(d.isoweekday()),
     "w": lambda d: str(d.isoweekday() % 7),
-    "U": lambda d: f"{_weeks_since(d, monday_first=False):02d}",
-    "W": lambda d: f"{_weeks_since(d, monday_first=True):02d}",
+    "U": lambda d: d.strftime("%U"),
+    "W": lambda d: d.strftime("%W"),
     "D": lambda d: f"{d.month:02d}/{d.day:02d}/{d.year % 100:02d}",
     "F": lambda d: d.isoformat(),
     "x": lambda d: f"{d.day:02d}.{d.month:02d}.{d.year}",
@@ -102,78 +115,95 @@ _TOKENS: dict[str, _Token] = {
     "%": lambda d: "%",
     "z": lambda d: "+0000",
     "Z": lambda d: "floating",
-    "O": lambda d: "floating",
+    "O": lambda d: "floating",  # replaced before all others, even in %%O
 }
 
+
+def _counting(count: Callable[[date], int], *names: str) -> dict[str, _Token]:
+    """Each of these methods counts from one, and from zero with ``_0``."""
+    from_one: dict[str, _Token] = {name: lambda d: str(count(d)) for name in names}
+    return from_one | {f"{name}_0": lambda d: str(count(d) - 1) for name in names}
+
+
+# The methods of the original's date objects that tell something; %{…} calls them by name.
 _METHODS: dict[str, _Token] = {
     "year": _TOKENS["Y"],
-    "month": lambda d: str(d.month),
-    "mon": lambda d: str(d.month),
-    "month_0": lambda d: str(d.month - 1),
+    "ce_year": _TOKENS["Y"],
+    "year_with_era": lambda d: f"{d.year}n. Chr.",
+    "year_with_christian_era": lambda d: f"{d.year}AD",
+    "year_with_secular_era": lambda d: f"{d.year}CE",
+    "year_length": lambda d: str(_length(d.replace(month=1, day=1), 12)),
+    "is_leap_year": lambda d: str(_length(d.replace(month=1, day=1), 12) - 365),
+    "era": lambda d: "n. Chr.",
+    "era_name": lambda d: "n. Chr.",
+    "era_abbr": lambda d: "n. Chr.",
+    "christian_era": lambda d: "AD",
+    "secular_era": lambda d: "CE",
     "month_name": _TOKENS["B"],
     "month_abbr": _TOKENS["b"],
-    "day": lambda d: str(d.day),
-    "mday": lambda d: str(d.day),
-    "day_of_month": lambda d: str(d.day),
-    "day_of_year": lambda d: str(d.timetuple().tm_yday),
-    "doy": lambda d: str(d.timetuple().tm_yday),
-    "day_of_week": lambda d: str(d.isoweekday()),
-    "dow": lambda d: str(d.isoweekday()),
-    "wday": lambda d: str(d.isoweekday()),
+    "month_length": lambda d: str(_length(d.replace(day=1), 1)),
     "day_name": _TOKENS["A"],
     "day_abbr": _TOKENS["a"],
-    "quarter": lambda d: str(quarter(d)),
     "quarter_name": lambda d: f"{quarter(d)}. Quartal",
     "quarter_abbr": lambda d: f"Q{quarter(d)}",
-    "day_of_quarter": lambda d: str((d - date(d.year, quarter(d) * 3 - 2, 1)).days + 1),
-    "doq": lambda d: str((d - date(d.year, quarter(d) * 3 - 2, 1)).days + 1),
+    "quarter_length": lambda d: str(_length(_first_of_quarter(d), 3)),
+    "local_day_of_week": lambda d: str(d.isoweekday()),
+    "week": lambda d: str(d.isocalendar().week),
     "week_number": lambda d: str(d.isocalendar().week),
-    "week_year": lambda d: str(d.isocalendar().year),
-    "week_of_month": lambda d: str((d.day + date(d.year, d.month, 1).weekday() + 3) // 7),
+    "week_year": _TOKENS["G"],
+    "week_of_month": lambda d: str(_week_of_month(d)),
     "weekday_of_month": lambda d: str((d.day + 6) // 7),
-    "ymd": lambda d: d.isoformat(),
-    "date": lambda d: d.isoformat(),
+    "ymd": _TOKENS["F"],
+    "date": _TOKENS["F"],
     "mdy": lambda d: f"{d.month:02d}-{d.day:02d}-{d.year}",
     "dmy": lambda d: f"{d.day:02d}-{d.month:02d}-{d.year}",
     "hms": _TOKENS["T"],
     "time": _TOKENS["T"],
-    "iso8601": lambda d: f"{d.isoformat()}T00:00:00",
-    "datetime": lambda d: f"{d.isoformat()}T00:00:00",
-    "hour": lambda d: "0",
-    "minute": lambda d: "0",
-    "second": lambda d: "0",
     "epoch": _TOKENS["s"],
-}
+    "hires_epoch": _TOKENS["s"],
+    "am_or_pm": _TOKENS["p"],
+    "hour_1": lambda d: "24",
+    "hour_12": lambda d: "12",
+    "time_zone_long_name": _TOKENS["Z"],
+    "time_zone_short_name": _TOKENS["Z"],
+    **_counting(lambda d: d.month, "month", "mon"),
+    **_counting(lambda d: d.day, "day", "mday", "day_of_month"),
+    **_counting(lambda d: d.isoweekday(), "day_of_week", "wday", "dow"),
+    **_counting(_day_of_quarter, "day_of_quarter", "doq"),
+    **_counting(lambda d: d.timetuple().tm_yday, "day_of_year", "doy"),
+    **_counting(quarter, "quarter"),
+    **dict.fromkeys(("datetime", "iso8601", "rfc3339"), lambda d: f"{d.isoformat()}T00:00:00"),
+    **dict.fromkeys(
+        ("hour", "minute", "min", "second", "sec", "hour_12_0", "millisecond", "microsecond",
+         "nanosecond", "fractional_second", "offset", "is_dst"),
+        lambda d: "0",
+    ),
+}  # fmt: skip
 
-_PATTERN = re.compile(r"%\{(\w+)\}|%([%a-zA-Z])|%([0-9]+)N")
-_LONGEST_FRACTION = 2  # digits of the n in %nN; nobody wants a text of millions of zeros
+_PATTERN = re.compile(r"%\{(\w+)\}|%([%a-zA-Z])|%([1-9])N")
+_LETTERS = re.compile(r"%([%a-zA-Z]|[0-9]+[a-zA-Z])")
+_FRACTION = re.compile(r"[1-9]N")
 
 
 def formatted(day: date, pattern: str) -> str:
     """Apply a ``format=`` pattern to the base date of a variable (3.4).
 
-    Raises TaskServerError for a ``%`` with a letter that means nothing, and for a fraction of
-    absurd length; an unknown ``%{method}`` and a ``%`` before anything else stay as they are.
+    Raises TaskServerError for a ``%`` with a letter that means nothing, and for one with a number
+    (only ``%1N`` to ``%9N`` may have one); an unknown ``%{method}`` and a ``%`` before anything
+    else stay as they are.
     """
+    for token in _LETTERS.findall(pattern):
+        if token not in _TOKENS and not _FRACTION.fullmatch(token):
+            raise TaskServerError(
+                f"the pattern »{pattern}« contains %{token}, which means nothing",
+                remedy="use %d %m %Y %B and the like; %% for a percent sign",
+            )
 
     def replace(match: re.Match[str]) -> str:
         method, letter, digits = match.groups()
-        if method is not None:
-            known = _METHODS.get(method)
-            return known(day) if known else match.group(0)
         if digits is not None:
-            if len(digits) > _LONGEST_FRACTION:
-                raise TaskServerError(
-                    f"the pattern »{pattern}« asks for {digits} digits of a second",
-                    remedy="use %N, or %3N for three digits",
-                )
             return "0" * int(digits)
-        token = _TOKENS.get(letter)
-        if token is None:
-            raise TaskServerError(
-                f"the pattern »{pattern}« contains %{letter}, which means nothing",
-                remedy="use %d %m %Y %B and the like; %% for a percent sign",
-            )
-        return token(day)
+        known = _METHODS.get(method) if method is not None else _TOKENS.get(letter)
+        return known(day) if known else match.group(0)
 
-    return _PATTERN.sub(replace, pattern)
+    return _PATTERN.sub(replace, pattern.replace("%O", "floating"))
