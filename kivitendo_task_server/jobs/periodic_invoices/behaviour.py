@@ -23,6 +23,8 @@ class Behaviour:
     one_time_adjusted: bool = False
     one_time_uses_value: bool = True
     drop_unknown_variables: bool = False
+    html_mails: bool = True
+    invoice_columns_in_mails: bool = True
     sub_rows_follow_previous: bool = False
     digits: int = 15
 
@@ -57,6 +59,8 @@ def behaviour_of(release: Release | None, *, trust_unknown: bool) -> Behaviour:
         one_time_adjusted=release < (3, 5, 7),
         one_time_uses_value=release >= (3, 8),
         drop_unknown_variables=release < (3, 6),
+        html_mails=release >= (3, 6),
+        invoice_columns_in_mails=release >= (3, 5, 7),
         sub_rows_follow_previous=release < (4, 1),
         digits=15 if release >= (4, 1) else 16,
     )

@@ -17,8 +17,11 @@ def finish(
 
     Raises TaskServerError if a project is to be made whose number exists already.
     """
+    # kivitendo gives NULL columns their defaults whenever it saves a row
     cursor.execute(
-        "UPDATE periodic_invoices_configs SET active = false WHERE id = ANY(%s)",
+        "UPDATE periodic_invoices_configs SET active = false,"
+        "       terminated = coalesce(terminated, false), print = coalesce(print, false)"
+        " WHERE id = ANY(%s)",
         ([planned.config.id for planned in block],),
     )
     orders = {planned.order.id: planned.order for planned in block}
@@ -27,7 +30,8 @@ def finish(
             if order.record_type == "sales_order" and order.globalproject_id is None:
                 _make_project(cursor, order, defaults)
     cursor.execute(
-        "UPDATE oe SET closed = true WHERE id = ANY(%s) AND closed IS DISTINCT FROM true",
+        "UPDATE oe SET closed = true, transdate = coalesce(transdate, current_date)"
+        " WHERE id = ANY(%s) AND (closed IS DISTINCT FROM true OR transdate IS NULL)",
         (list(orders),),
     )
     if "record_type" in columns["oe"]:

@@ -60,9 +60,9 @@ class FirstPass:
             self.circumstances.patience.limit(self.cursor)
             self.cursor.execute(_LOCK if wait else _LOCK_OR_FAIL, (config.id,))
             self.cursor.execute(
-                # terminated: kivitendo makes NULL false whenever it saves the row
+                # kivitendo gives NULL columns their defaults whenever it saves the row
                 "UPDATE periodic_invoices_configs SET active = %s, end_date = %s,"
-                "       terminated = coalesce(terminated, false)"
+                "       terminated = coalesce(terminated, false), print = coalesce(print, false)"
                 " WHERE id = %s AND active AND end_date = %s",
                 (cycle.active, cycle.end_date, config.id, config.terms.end_date),
             )

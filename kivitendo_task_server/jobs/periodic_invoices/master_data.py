@@ -107,22 +107,17 @@ class MasterData:
             )
         return accounts
 
-    def unit_factor(self, unit: str | None) -> float:
-        """How many of its smallest base unit a unit is (6.3)."""
-        factor = 1.0
-        seen: set[str] = set()
-        while True:
-            if unit is None or unit not in self.units:
-                raise TaskServerError(
-                    f"the unit {unit!r} does not exist" if unit else "an item has no unit",
-                    remedy="choose a unit from the list in the order's item",
-                )
-            base, own = self.units[unit]
-            if not base or base == unit or own is None or unit in seen:
-                return factor or 1.0
-            factor *= own
-            seen.add(unit)
-            unit = base
+    def unit_factor(self, unit: str | None, above: tuple[str, ...] = ()) -> float:
+        """How many of its smallest base unit a unit is (6.3); ``above`` are those based on it."""
+        if unit is None or unit not in self.units:
+            raise TaskServerError(
+                f"the unit {unit!r} does not exist" if unit else "an item has no unit",
+                remedy="choose a unit from the list in the order's item",
+            )
+        base, own = self.units[unit]
+        if not base or base == unit or own is None or unit in above:
+            return 1.0
+        return own * self.unit_factor(base, (*above, unit)) or 1.0
 
     def price_factor(self, price_factor_id: int | None) -> float:
         """The divisor of a price factor; 1 without one (6.5)."""

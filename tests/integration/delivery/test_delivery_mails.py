@@ -50,6 +50,38 @@ def test_an_accepted_mail(served: Company, mailbox: Mailbox) -> None:
     ) == [(1,)]
 
 
+BODY = "<%current_month_long%> &lt;%current_month_long%&gt; <%invnumber%>."
+
+
+@pytest.mark.parametrize(
+    ("release", "subject", "kind", "body"),
+    [
+        ("3_5_6", "Rechnung  vom 01.03.2026", "text/plain",
+         "März &lt;%current_month_long%&gt; ."),
+        ("3_5_7", "Rechnung 1 vom 01.03.2026", "text/plain",
+         "März &lt;%current_month_long%&gt; 1."),
+        ("3_6_0", "Rechnung 1 vom 01.03.2026", "text/html",
+         "<%current_month_long%> März <%invnumber%>.<p>Grüße</p>"),
+    ],
+)  # fmt: skip
+def test_mails_of_earlier_releases(
+    served: Company, mailbox: Mailbox, release: str, subject: str, kind: str, body: str
+) -> None:
+    """Bodies were plain text up to 3.5, and the invoice's columns unknown up to 3.5.6 (1.10)."""
+    served.execute(
+        "DELETE FROM schema_info; INSERT INTO schema_info (tag) VALUES (%s)", [f"release_{release}"]
+    )
+    served.set("defaults", signature="<p>Grüße</p>")
+    wanted = "Rechnung <%invnumber%> vom <%period_start_date%>"
+    served.set_configs(email_subject=wanted, email_body=BODY)
+    assert not served.run().failed
+    [message] = mailbox.messages
+    part = message.get_body()
+    assert part is not None
+    found = (message["Subject"], part.get_content_type(), part.get_content().strip())
+    assert found == (subject, kind, body)
+
+
 def test_a_second_run_sends_nothing(served: Company, mailbox: Mailbox) -> None:
     served.run()
     assert served.run() == JobResult("nothing was due")

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.message import EmailMessage
+from typing import Literal
 
 import psycopg2
 
@@ -56,6 +57,7 @@ class Text:
 
     subject: str
     body: str
+    content_type: Literal["text/plain", "text/html"] = "text/html"
 
 
 def mail_text(
@@ -67,22 +69,25 @@ def mail_text(
 ) -> Text:
     """Subject and body with their variables replaced (3.5); the client's signature follows.
 
-    Raises TaskServerError for a pattern that means nothing.
+    Up to release 3.5 bodies are plain text without a signature (1.10). Raises TaskServerError for
+    a pattern that means nothing.
     """
     user = context.tenant.user
     end = period_end(
         invoice.terms, invoice.period, one_time_uses_value=behaviour.one_time_uses_value
     )
-    columns = {name: Variable(text) for name, text in mail_values(invoice, exact).items()}
+    columns: dict[str, Variable] = {}
+    if behaviour.invoice_columns_in_mails:
+        columns = {name: Variable(text) for name, text in mail_values(invoice, exact).items()}
     wording = Wording(
         columns | period_variables(invoice.period, end, user),
         english=user.countrycode == "en",
         drop_unknown=behaviour.drop_unknown_variables,
     )
-    return Text(
-        wording.text(invoice.config.get("email_subject")),
-        wording.html(invoice.config.get("email_body")) + (defaults.get("signature") or ""),
-    )
+    subject, body = (invoice.config.get(name) for name in ("email_subject", "email_body"))
+    if not behaviour.html_mails:
+        return Text(wording.text(subject), wording.text(body), "text/plain")
+    return Text(wording.text(subject), wording.html(body) + (defaults.get("signature") or ""))
 
 
 def sender(context: JobContext, invoice: Invoice, defaults: Row) -> str:
@@ -122,7 +127,7 @@ class Mailer:
             bcc=defaults.get("global_bcc") or "",
             subject=text.subject,
             body=text.body,
-            content_type="text/html",
+            content_type=text.content_type,
             attachments=(
                 Attachment(
                     attachment_name(invoice, self._context.tenant.user.countrycode),

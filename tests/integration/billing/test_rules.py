@@ -1,0 +1,144 @@
+"""Rules of the specification that no golden vector shows; what is expected follows its words."""
+
+from __future__ import annotations
+
+import pytest
+from orders import Books
+
+
+def test_a_saved_configuration_gets_its_defaults(books: Books) -> None:
+    """kivitendo gives NULL columns their defaults when it saves a row, as vector a24 shows it."""
+    ended = books.config(end_date="2026-03-10", terminated=None, print=None)
+    extended = books.config(
+        end_date="2026-03-10", extend_automatically_by=1, terminated=None, print=None
+    )
+    once = books.config(periodicity="o", terminated=None, print=None)
+    untouched = books.config(terminated=None, print=None)
+    books.bill()
+    saved = "SELECT active, terminated, print FROM periodic_invoices_configs WHERE id = %s"
+    assert books.rows(saved, ended) == books.rows(saved, once) == [(False, False, False)]
+    assert books.rows(saved, extended) == [(True, False, False)]
+    assert books.rows(saved, untouched) == [(True, None, None)]
+
+
+def test_a_closed_order_gets_a_date(books: Books) -> None:
+    closed = books.order(transdate=None)
+    books.config(closed, periodicity="o")
+    open_one = books.order(transdate=None)
+    books.config(open_one)
+    books.bill()
+    dated = "SELECT transdate = current_date FROM oe WHERE id = %s"
+    assert books.rows(dated, closed) == [(True,)]
+    assert books.rows(dated, open_one) == [(None,)]
+    assert books.rows("SELECT DISTINCT orddate = current_date FROM ar") == [(True,)]
+
+
+# -- the worked examples of section 6.7 -----------------------------------------------------------
+
+INCOME, REDUCED, TAX, REDUCED_TAX, RECEIVABLES, GAIN, LOSS = 111, 113, 121, 122, 101, 151, 152
+
+
+def line(qty: str, price: str, discount: str = "0", *, part: int = 2003) -> dict[str, str | int]:
+    """An item with a cost of 40; part 2003 is taxed with 19 %, 2013 with 7 %."""
+    return {"parts_id": part, "qty": qty, "sellprice": price, "discount": discount,
+            "lastcost": "40"}  # fmt: skip
+
+
+EXAMPLES = {
+    # items, gross, precision, postings, (netamount, amount), (marge_total, marge_percent)
+    "net": (
+        [line("1", "100")], False, "0.01",
+        {INCOME: "100.00000", TAX: "19.00000", RECEIVABLES: "-119.00000"},
+        ("100.00000", "119.00000"), ("60.00000", "60.00000"),
+    ),
+    "tax rounded once": (
+        [line("1", "0.13")] * 5, False, "0.01",
+        {INCOME: "0.65000", TAX: "0.12000", RECEIVABLES: "-0.77000"},
+        ("0.65000", "0.77000"), ("-199.35000", "-30669.23077"),
+    ),
+    "net, two rates": (
+        [line("3", "33.335"), line("7", "9.995", "0.03", part=2013), line("1.5", "0.005")],
+        False, "0.01",
+        {INCOME: "100.02000", REDUCED: "67.87000", TAX: "19.00000", REDUCED_TAX: "4.75000",
+         RECEIVABLES: "-191.64000"},
+        ("167.89000", "191.64000"), ("-292.11000", "-173.98892"),
+    ),
+    "gross": (
+        [line("1", "100")], True, "0.01",
+        {INCOME: "84.03361", TAX: "15.97000", RECEIVABLES: "-100.00000"},
+        ("84.03000", "100.00000"), ("44.03361", "52.39795"),
+    ),
+    "gross, two rates": (
+        [line("3", "33.33"), line("7", "9.99", "0.03", part=2013)], True, "0.01",
+        {INCOME: "84.02521", REDUCED: "63.39462", TAX: "15.96000", REDUCED_TAX: "4.44000",
+         RECEIVABLES: "-167.82000"},
+        ("147.42000", "167.82000"), ("-252.58227", "-171.33360"),
+    ),
+    "rounded down": (
+        [line("1", "100.01")], False, "0.05",
+        {INCOME: "100.01000", TAX: "19.00000", RECEIVABLES: "-119.00000", LOSS: "-0.01000"},
+        ("100.01000", "119.00000"), ("60.01000", "60.00400"),
+    ),
+    "rounded up": (
+        [line("1", "100.03")], False, "0.05",
+        {INCOME: "100.03000", TAX: "19.01000", RECEIVABLES: "-119.05000", GAIN: "0.01000"},
+        ("100.03000", "119.05000"), ("60.03000", "60.01200"),
+    ),
+    "credits and nothing": (
+        [line("-2", "10"), line("1", "5"), line("0", "7"), line("1", "0")], False, "0.01",
+        {INCOME: "-15.00000", TAX: "-2.85000", RECEIVABLES: "17.85000"},
+        ("-15.00000", "-17.85000"), ("25.00000", "-166.66667"),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_worked_examples(books: Books, name: str) -> None:
+    items, gross, precision, postings, amounts, margin = EXAMPLES[name]
+    books.rows("UPDATE defaults SET precision = %s", precision)
+    books.config(books.order(*items, taxincluded=gross))
+    books.bill()
+    found = books.rows("SELECT chart_id, amount::text FROM acc_trans WHERE amount <> 0")
+    assert len(found) == len(postings) and dict(found) == postings
+    assert books.rows("SELECT netamount::text, amount::text FROM ar") == [amounts]
+    assert books.rows("SELECT marge_total::text, marge_percent::text FROM ar") == [margin]
+
+
+def test_worked_example_of_price_factors(books: Books) -> None:
+    """250 at 33.33 for a hundred; part 2014 costs 12.00 for a hundred."""
+    item = {"parts_id": 2014, "qty": "250", "sellprice": "33.33", "price_factor_id": 602}
+    books.config(books.order(item))
+    books.bill()
+    assert books.value("SELECT netamount::text FROM ar") == "83.33000"
+    margin = "SELECT marge_total::text, marge_percent::text FROM invoice"
+    assert books.rows(margin) == [("53.33000", "63.99856")]
+
+
+def test_margins_of_items_without_a_price(books: Books) -> None:
+    items = [line("-2", "10"), line("1", "5"), line("0", "7"), line("1", "0")]
+    books.config(books.order(*items))
+    books.bill()
+    margins = books.rows("SELECT marge_total::text FROM invoice ORDER BY position")
+    assert margins == [("60.00000",), ("-35.00000",), ("0.00000",), ("0.00000",)]
+
+
+# -- units (6.3) ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("unit", "base_qty"),
+    [("Pak", "24"), ("Pal", "960"), ("Kiste", "2"), ("Wagen", "14"), ("Fass", "2")],
+)
+def test_units_upon_units(books: Books, unit: str, base_qty: str) -> None:
+    """A factor that comes to 0 counts as 1, also within another one; NULL ends the chain."""
+    for name, base, factor in (
+        ("Kiste", "Pak", 0), ("Wagen", "Kiste", 7), ("Fass", "Pak", None),
+    ):  # fmt: skip
+        books.rows(
+            "INSERT INTO units (name, base_unit, factor, type, sortkey)"
+            " VALUES (%s, %s, %s, 'dimension', 20)",
+            name, base, factor,
+        )  # fmt: skip
+    books.config(books.order({"qty": "2", "unit": unit}))
+    books.bill()
+    assert books.value("SELECT base_qty::text FROM invoice") == base_qty
