@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from kivitendo_task_server.errors import PrivilegeError, UsageError
 
 if TYPE_CHECKING:
-    from kivitendo_task_server.installer.boot import CommandLine
     from kivitendo_task_server.installer.install import Options
 
 INITS = ("auto", "systemd", "sysv", "upstart", "openrc")
@@ -88,6 +87,7 @@ def _everywhere(parser: argparse.ArgumentParser) -> None:
 
 def run_install(arguments: argparse.Namespace) -> int:
     """Install. Raises TaskServerError."""
+    from kivitendo_task_server.cli.completion import command_line
     from kivitendo_task_server.installer.install import install
 
     install(_options(arguments), command_line(), report)
@@ -105,6 +105,7 @@ def run_uninstall(arguments: argparse.Namespace) -> int:
 
 def run_adopt(arguments: argparse.Namespace) -> int:
     """Take over, or give back. Raises TaskServerError."""
+    from kivitendo_task_server.cli.completion import command_line
     from kivitendo_task_server.installer import adopt
 
     options = _options(arguments)
@@ -118,41 +119,6 @@ def run_adopt(arguments: argparse.Namespace) -> int:
 def report(line: str) -> None:
     """Show one line at once, also when the output goes into a file."""
     print(line, flush=True)
-
-
-def command_line() -> CommandLine:
-    """All commands and options, for the completion of the shells."""
-    from kivitendo_task_server.cli.main import build_parser
-    from kivitendo_task_server.installer.boot import CommandLine
-
-    parser = build_parser()
-    after = {" ".join(path): _words(each) for path, each in _commands(parser, ())}
-    return CommandLine(first=_words(parser), after=after)
-
-
-def _commands(parser: argparse.ArgumentParser, path: tuple[str, ...]):  # type: ignore[no-untyped-def]
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            for name, command in action.choices.items():
-                yield (*path, name), command
-                yield from _commands(command, (*path, name))
-
-
-def _words(parser: argparse.ArgumentParser):  # type: ignore[no-untyped-def]
-    """What may follow: the commands with their help, then the long options with theirs."""
-    from kivitendo_task_server.installer.boot import Word
-
-    words = []
-    for action in parser._actions:
-        if action.help == argparse.SUPPRESS:
-            continue
-        if isinstance(action, argparse._SubParsersAction):
-            helps = {choice.dest: choice.help or "" for choice in action._choices_actions}
-            words += [Word(name, helps[name]) for name in action.choices if name in helps]
-        elif action.option_strings:
-            text = (action.help or "").replace("%(default)s", str(action.default))
-            words.append(Word(action.option_strings[-1], text.replace("%%", "%")))
-    return tuple(words)
 
 
 def _options(arguments: argparse.Namespace) -> Options:

@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jinja2
 
@@ -48,6 +48,20 @@ class Word:
     text: str
     help: str
 
+    @property
+    def is_option(self) -> bool:
+        """Whether it is offered only after a hyphen has been typed."""
+        return self.text.startswith("-")
+
+
+@dataclass(frozen=True)
+class Valued:
+    """An option that takes a value, in all its spellings, and what is offered for it."""
+
+    options: tuple[str, ...]
+    kind: Literal["choices", "file", "directory", "user", "other"]
+    choices: tuple[str, ...] = ()
+
 
 @dataclass(frozen=True)
 class CommandLine:
@@ -58,6 +72,7 @@ class CommandLine:
 
     first: tuple[Word, ...]
     after: Mapping[str, tuple[Word, ...]]
+    valued: tuple[Valued, ...]
 
 
 def unit_name(instance: str) -> str:
@@ -181,7 +196,7 @@ def _is_rotated(host: Host, log_file: str) -> bool:
 
 def _completions(host: Host, commands: CommandLine) -> list[BootFile]:
     """Completion for the shells that look for it: in the first of their folders that exists."""
-    values = {"first": commands.first, "after": commands.after}
+    values = {"first": commands.first, "after": commands.after, "valued": commands.valued}
     places = {
         "bash": (
             f"/usr/share/bash-completion/completions/{NAME}",

@@ -1,7 +1,8 @@
-"""What the system tests share: the wheel of this checkout."""
+"""What the system tests share: the programs they need, the wheel of this checkout."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,3 +14,12 @@ from system.inside import build_wheel
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel of this checkout."""
     return build_wheel(tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def programs() -> None:
+    """Root on Debian has had them installed by tools/test: a missing one must not go unnoticed."""
+    wanted = ("mmdebstrap", "systemd-nspawn", "lintian", "dpkg-deb", "zsh")
+    missing = [name for name in wanted if not shutil.which(name)]
+    if missing:
+        pytest.fail(f"not installed: {', '.join(missing)} (tools/test installs what is needed)")

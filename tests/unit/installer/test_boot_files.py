@@ -20,6 +20,7 @@ from kivitendo_task_server.installer import host as hosts
 from kivitendo_task_server.installer.boot import (
     BootFile,
     CommandLine,
+    Valued,
     Word,
     boot_files,
     render,
@@ -45,6 +46,13 @@ COMMANDS = CommandLine(
         "tenant": (Word("add", "add: one client"),),
         "tenant add": (Word("--login", ""),),
     },
+    valued=(
+        Valued(("-c", "--configfile"), "file"),
+        Valued(("--root",), "directory"),
+        Valued(("--run-as",), "user"),
+        Valued(("--init",), "choices", ("auto", "systemd")),
+        Valued(("--login",), "other"),
+    ),
 )
 
 # folder of approved files -> distribution, init system, its version, what is special
