@@ -143,6 +143,7 @@ def _systemd_files(
     sendmail = "sendmail.conf" if installation.sendmail.value else "sendmail.conf.example"
     files = [
         unit(UMBRELLA),
+        unit(f"{NAME}-wait.service"),
         unit(f"{NAME}@.service"),
         BootFile(f"{DROP_INS}/{sendmail}", render("systemd/sendmail.conf", values)),
         BootFile(

@@ -111,7 +111,8 @@ def test_life_of_an_installation(machine: Container, wheel: Path) -> None:
 
 def units_are_sound(machine: Container) -> None:
     """systemd finds no fault in the units, and little to attack."""
-    units = ["kivitendo-task-server.service", "kivitendo-task-server@kivitendo.service"]
+    units = ["kivitendo-task-server.service", "kivitendo-task-server-wait.service",
+             "kivitendo-task-server@kivitendo.service"]  # fmt: skip
     verified = machine.run("systemd-analyze", "verify", *units)
     assert "kivitendo-task-server" not in verified.stderr
     for unit in units:
@@ -180,12 +181,19 @@ def two_tenants(kivitendo: Inside, program: str) -> None:
     machine.run(program, "tenant", "remove", "erste")
     assert machine.run("test", "-e", f"{config}/erste.conf.removed").returncode == 0
     kivitendo.run_a_job("Zweite & Söhne", "zweite-soehne")
-    machine.run("service", "kivitendo-task-server", "stop")
-    units = machine.run("systemctl", "list-units", "--all", "kivitendo-task-server@*").stdout
-    assert re.search(r"zweite-soehne.service +loaded +inactive +dead", units), units
+    stopping_waits(kivitendo, "zweite-soehne")
+    broken_configuration_is_said(kivitendo)
     machine.run("rm", slow)
     machine.run("systemctl", "daemon-reload")
-    broken_configuration_is_said(kivitendo)
+
+
+def stopping_waits(kivitendo: Inside, name: str) -> None:
+    """When "stop" of all returns, the instance has ended, which takes it some time."""
+    machine = kivitendo.machine
+    assert kivitendo.pid(name)
+    machine.run("service", "kivitendo-task-server", "stop")
+    units = machine.run("systemctl", "list-units", "--all", "kivitendo-task-server@*").stdout
+    assert re.search(rf"{name}.service +loaded +inactive +dead", units), units
 
 
 def broken_configuration_is_said(kivitendo: Inside) -> None:
@@ -198,5 +206,10 @@ def broken_configuration_is_said(kivitendo: Inside) -> None:
     journal = machine.run("journalctl", "-u", "kivitendo-task-server@*", "--no-pager").stdout
     assert "password authentication failed" in journal
     machine.run("sed", "-i", "s/^password.*/password = kivitendo/", file)
+    # mended and started alone, it is still stopped with all others
+    machine.run("systemctl", "start", "kivitendo-task-server@zweite-soehne.service")
+    state = machine.run("systemctl", "is-active", "kivitendo-task-server", check=False).stdout
+    assert state.strip() == "failed"
+    stopping_waits(kivitendo, "zweite-soehne")
     machine.run("service", "kivitendo-task-server", "start")
     assert kivitendo.pid("zweite-soehne")
