@@ -98,6 +98,7 @@ def run_uninstall(arguments: argparse.Namespace) -> int:
     """Uninstall. Raises TaskServerError."""
     from kivitendo_task_server.installer.install import uninstall
 
+    refuse(arguments, "--configfile", "--kivitendo-dir")
     _require_root(arguments)
     uninstall(_root(arguments), report, purge=arguments.purge, dry_run=arguments.dry_run)
     return 0
@@ -121,9 +122,25 @@ def report(line: str) -> None:
     print(line, flush=True)
 
 
+def refuse(arguments: argparse.Namespace, *options: str) -> None:
+    """Raise UsageError for those options of all commands that mean nothing to this one."""
+    for option in options:
+        if getattr(arguments, option.removeprefix("--").replace("-", "_")) is not None:
+            raise UsageError(
+                f"{option} is not an option of {arguments.command}", remedy=_INSTEAD[option]
+            )
+
+
+_INSTEAD = {
+    "--configfile": "tenant add NAME makes an instance for config/NAME.conf",
+    "--kivitendo-dir": "the directory is the one that install has remembered",
+}
+
+
 def _options(arguments: argparse.Namespace) -> Options:
     from kivitendo_task_server.installer.install import Options
 
+    refuse(arguments, "--configfile")
     _require_root(arguments)
     return Options(
         root=_root(arguments),

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from kivitendo_task_server.cli.install import refuse, report
 from kivitendo_task_server.errors import UsageError
 
 if TYPE_CHECKING:
@@ -77,10 +78,11 @@ def run_without_action(arguments: argparse.Namespace) -> int:
 
 def run_add(arguments: argparse.Namespace) -> int:
     """Add one tenant. Raises TaskServerError."""
-    from kivitendo_task_server.cli.install import report
     from kivitendo_task_server.installer import tenants
 
-    tenants.add(_site_to_change(), wanted_of(arguments), report, start=not arguments.no_start)
+    tenants.add(
+        _site_to_change(arguments), wanted_of(arguments), report, start=not arguments.no_start
+    )
     return 0
 
 
@@ -98,19 +100,17 @@ def wanted_of(arguments: argparse.Namespace) -> Wanted:
 
 def run_scaffold(arguments: argparse.Namespace) -> int:
     """Add all clients that are missing. Raises TaskServerError."""
-    from kivitendo_task_server.cli.install import report
     from kivitendo_task_server.installer import tenants
 
-    tenants.scaffold(_site_to_change(), report, start=not arguments.no_start)
+    tenants.scaffold(_site_to_change(arguments), report, start=not arguments.no_start)
     return 0
 
 
 def run_remove(arguments: argparse.Namespace) -> int:
     """Remove one tenant. Raises TaskServerError."""
-    from kivitendo_task_server.cli.install import report
     from kivitendo_task_server.installer import tenants
 
-    tenants.remove(_site_to_change(), arguments.name, report)
+    tenants.remove(_site_to_change(arguments), arguments.name, report)
     return 0
 
 
@@ -118,6 +118,7 @@ def run_list(arguments: argparse.Namespace) -> int:
     """Show all configurations. Raises TaskServerError."""
     from kivitendo_task_server.installer import overview, site
 
+    refuse(arguments, "--configfile", "--kivitendo-dir")
     rows = overview.rows(site.site(Path("/")))
     if arguments.json:
         print(overview.as_json(rows))
@@ -127,9 +128,10 @@ def run_list(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _site_to_change() -> Site:
+def _site_to_change(arguments: argparse.Namespace) -> Site:
     from kivitendo_task_server.installer import site, tenants
 
+    refuse(arguments, "--configfile", "--kivitendo-dir")
     tenants.require_root()
     return site.site(Path("/"))
 

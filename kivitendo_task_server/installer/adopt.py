@@ -8,7 +8,6 @@ back.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,12 +16,10 @@ from kivitendo_task_server.installer import install as installing
 from kivitendo_task_server.installer import manifest as manifests
 from kivitendo_task_server.installer import perl_server, registration, remembered
 from kivitendo_task_server.installer.boot import NAME, TMPFILES, UNITS, CommandLine
+from kivitendo_task_server.installer.commands import Commands, Report
 from kivitendo_task_server.installer.install import Options
-from kivitendo_task_server.installer.registration import Commands
 from kivitendo_task_server.installer.tree import Tree
 from kivitendo_task_server.installer.writing import KEPT_SUFFIX, Plan
-
-Report = Callable[[str], None]
 
 
 def adopt(options: Options, commands: CommandLine, report: Report) -> None:

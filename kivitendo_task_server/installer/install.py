@@ -15,18 +15,16 @@ from kivitendo_task_server.installer import host as hosts
 from kivitendo_task_server.installer import manifest as manifests
 from kivitendo_task_server.installer import perl_server, registration, remembered
 from kivitendo_task_server.installer.boot import CommandLine, boot_files
+from kivitendo_task_server.installer.commands import Commands, Report
 from kivitendo_task_server.installer.host import Finding, Host
 from kivitendo_task_server.installer.installation import Installation, examine, find_directory
 from kivitendo_task_server.installer.manifest import Manifest
-from kivitendo_task_server.installer.registration import Commands
 from kivitendo_task_server.installer.remembered import Remembered
 from kivitendo_task_server.installer.tree import Tree
 from kivitendo_task_server.installer.wrapper import plan_wrapper
 from kivitendo_task_server.installer.writing import Plan
 
 DEFAULT_INSTANCE = "kivitendo"
-
-Report = Callable[[str], None]
 
 
 @dataclass(frozen=True)

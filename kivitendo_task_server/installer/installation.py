@@ -6,9 +6,7 @@ and every finding carries its evidence.
 
 from __future__ import annotations
 
-import grp
-import pwd
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +20,7 @@ from kivitendo_task_server.config.location import (
 )
 from kivitendo_task_server.config.settings import TaskServerSettings, load
 from kivitendo_task_server.errors import ConfigurationError, NotInstalledError
+from kivitendo_task_server.installer.accounts import Account, account, owner
 from kivitendo_task_server.installer.host import Family, Finding
 
 LOCAL_HOSTS = frozenset({"", "localhost", "127.0.0.1", "::1"})
@@ -32,19 +31,6 @@ _WEB_USERS: dict[Family, tuple[str, ...]] = {
     "suse": ("wwwrun",),
     "arch": ("http",),
 }
-
-
-@dataclass(frozen=True)
-class Account:
-    """A system user with its main group; ``uid`` is None while it is still to be created."""
-
-    name: str
-    uid: int | None
-    gid: int | None
-    group: str
-
-    def __str__(self) -> str:
-        return self.name
 
 
 @dataclass(frozen=True)
@@ -74,7 +60,7 @@ def examine(root: Path, directory: Finding[str], family: Family, run_as: str | N
     ConfigurationError if no user can be told.
     """
     place = root / directory.value.lstrip("/")
-    sections, problem = _configuration(place)
+    sections, keys, problem = _configuration(place)
     log_file = _below(directory.value, _text(sections, "debug", "file_name"))
     return Installation(
         directory=directory,
@@ -84,7 +70,7 @@ def examine(root: Path, directory: Finding[str], family: Family, run_as: str | N
         write_paths=_write_paths(directory.value, sections, log_file),
         log_file=log_file or f"{directory.value}/users/kivitendo-debug.log",
         sendmail=_uses_sendmail(sections),
-        stop_timeout=_stop_timeout(sections),
+        stop_timeout=keys.stop_timeout,
         problem=problem,
     )
 
@@ -139,11 +125,6 @@ def default_instance(place: Path) -> str | None:
     return None
 
 
-def account(root: Path, name: str) -> Account | None:
-    """The user of that name in the system below the root."""
-    return _first(_accounts(root, name=name))
-
-
 def _service_user(
     root: Path,
     place: Path,
@@ -172,9 +153,9 @@ def _service_user(
             return Finding(found, evidence)
     users = place / "users"
     if users.is_dir() and (uid := users.stat().st_uid) != 0:
-        owner = _first(_accounts(root, uid=uid))
-        if owner:
-            return Finding(owner, f"owns {users}")
+        user = owner(root, uid)
+        if user:
+            return Finding(user, f"owns {users}")
     for name in _WEB_USERS[family]:
         web_user = account(root, name)
         if web_user:
@@ -186,41 +167,6 @@ def _service_user(
     )
 
 
-def _accounts(root: Path, *, name: str | None = None, uid: int | None = None) -> Iterable[Account]:
-    if root == Path("/"):  # also users of a directory service
-        try:
-            entry = pwd.getpwnam(name) if name is not None else pwd.getpwuid(uid or 0)
-        except KeyError:
-            return
-        try:
-            group = grp.getgrgid(entry.pw_gid).gr_name
-        except KeyError:
-            group = str(entry.pw_gid)
-        yield Account(entry.pw_name, entry.pw_uid, entry.pw_gid, group)
-        return
-    groups = {fields[2]: fields[0] for fields in _table(root / "etc/group", 4)}
-    for fields in _table(root / "etc/passwd", 7):
-        if fields[0] == name or (name is None and fields[2] == str(uid)):
-            group = groups.get(fields[3], fields[3])
-            yield Account(fields[0], int(fields[2]), int(fields[3]), group)
-
-
-def _table(file: Path, width: int) -> Iterable[list[str]]:
-    """The lines of passwd or group that have all their fields, with numbers where they belong."""
-    try:
-        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return
-    for line in lines:
-        fields = line.split(":")
-        if len(fields) == width and fields[2].isdigit() and (width < 7 or fields[3].isdigit()):
-            yield fields
-
-
-def _first(accounts: Iterable[Account]) -> Account | None:
-    return next(iter(accounts), None)
-
-
 def _user_name(name: str) -> str:
     if not name.isascii() or not name.replace("-", "").replace("_", "").isalnum():
         raise ConfigurationError(f"not a name of a user: {name!r}", where="--run-as")
@@ -229,25 +175,33 @@ def _user_name(name: str) -> str:
 
 def _configuration(
     place: Path,
-) -> tuple[dict[str, dict[str, Entry]], ConfigurationError | None]:
-    """The merged text of the configuration as far as it can be read, and what is wrong with it."""
+) -> tuple[dict[str, dict[str, Entry]], TaskServerSettings, ConfigurationError | None]:
+    """The merged text of the configuration as far as it can be read, and what is wrong with it.
+
+    With the settings of ``[task_server]``, their defaults where something is wrong.
+    """
+    keys = TaskServerSettings()
     sections: dict[str, dict[str, Entry]] = {}
     try:
         defaults = read_file(default_file(place))
         sections = merged(defaults, defaults)
         name = default_instance(place)
         if name is None:
-            return sections, ConfigurationError(
-                "kivitendo is not configured yet",
-                where=f"{place}/{LOCAL_FILES[0]}",
-                remedy="finish kivitendo's own set-up",
+            return (
+                sections,
+                keys,
+                ConfigurationError(
+                    "kivitendo is not configured yet",
+                    where=f"{place}/{LOCAL_FILES[0]}",
+                    remedy="finish kivitendo's own set-up",
+                ),
             )
         file = place / f"config/{name}.conf"
         sections = merged(defaults, read_file(file))
-        load(file, kivitendo_dir=place, environ={})
+        keys = load(file, kivitendo_dir=place, environ={}).settings.task_server
     except ConfigurationError as error:
-        return sections, error
-    return sections, None
+        return sections, keys, error
+    return sections, keys, None
 
 
 def _text(sections: Mapping[str, Mapping[str, Entry]], section: str, key: str) -> str:
@@ -268,11 +222,6 @@ def _uses_sendmail(sections: Mapping[str, Mapping[str, Entry]]) -> Finding[bool]
     if entry is None:
         return Finding(False, "[mail_delivery] method is not set")
     return Finding(entry.value == "sendmail", f"{entry.where}: method = {entry.value}")
-
-
-def _stop_timeout(sections: Mapping[str, Mapping[str, Entry]]) -> int:
-    value = _text(sections, "task_server", "stop_timeout")
-    return int(value) if value.isascii() and value.isdigit() else TaskServerSettings.stop_timeout
 
 
 def _write_paths(

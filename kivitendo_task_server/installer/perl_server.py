@@ -9,8 +9,7 @@ from pathlib import Path
 from kivitendo_task_server.daemon import control, pidfile
 from kivitendo_task_server.daemon.piddirectory import DIRECTORY
 from kivitendo_task_server.errors import ControlError, PrivilegeError
-from kivitendo_task_server.installer.host import Host
-from kivitendo_task_server.installer.registration import Commands
+from kivitendo_task_server.installer.commands import Commands
 from kivitendo_task_server.installer.tree import Tree
 
 SCRIPT = "scripts/task_server.pl"
@@ -73,7 +72,7 @@ def disable(commands: Commands, boot_file: str) -> None:
     host = commands.host
     if boot_file.endswith(".service"):
         if host.init_runs:
-            commands.run("systemctl", "stop", name, may_fail=True)
+            commands.run("systemctl", "stop", name, may_fail=True, patient=True)
         commands.run("systemctl", "disable", name, may_fail=True)
     elif boot_file.startswith("/etc/init/"):
         if host.init_runs:
@@ -103,11 +102,6 @@ def enable(commands: Commands, boot_file: str) -> None:
 def stop(server: Running, commands: Commands) -> None:
     """End a Perl server as its own ``stop`` does. Raises ControlError if it does not end."""
     control.stop(server.pid_file, commands.report)
-
-
-def is_unit_in_etc(host: Host, boot_file: str) -> bool:
-    """Whether a boot file is one of the administrator's units, which may be put aside."""
-    return boot_file.startswith("/etc/")
 
 
 def _disable_script(commands: Commands, name: str) -> None:

@@ -1,18 +1,12 @@
 """Making the service part of the boot process, with the programs the system has for it.
 
-Each command that changes something is run here and reported with its outcome; one that fails is an
-error with its output. Below another root than "/" nothing is started or stopped.
+Below another root than "/" nothing is started or stopped.
 """
 
 from __future__ import annotations
 
-import os
 import shlex
-import shutil
-import subprocess
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterable
 
 from kivitendo_task_server.errors import ConfigurationError, ControlError, TaskServerError
 from kivitendo_task_server.installer.boot import (
@@ -24,82 +18,8 @@ from kivitendo_task_server.installer.boot import (
     path_unit_name,
     unit_name,
 )
+from kivitendo_task_server.installer.commands import Commands
 from kivitendo_task_server.installer.host import Host
-
-TIMEOUT = 300
-"""Seconds a command may take; starting waits for the database, stopping for running jobs."""
-
-# A clean environment for programs of the system; messages in English, for the reports.
-_ENVIRONMENT = {"LC_ALL": "C.UTF-8", "SYSTEMD_PAGER": "", "SYSTEMD_COLORS": "0"}
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """A command that was run: what it printed and how it ended."""
-
-    argv: tuple[str, ...]
-    status: int
-    output: str
-
-    def __str__(self) -> str:
-        result = "ok" if self.status == 0 else f"failed with status {self.status}"
-        return f"{shlex.join(self.argv)}: {result}"
-
-
-Report = Callable[[str], None]
-
-
-class Commands:
-    """Runs the system's programs on the host, reporting each."""
-
-    def __init__(self, host: Host, report: Report) -> None:
-        self.host = host
-        self.report = report
-
-    def has(self, name: str) -> bool:
-        """Whether the host has this program."""
-        return self.host.program(name) is not None
-
-    def run(self, *argv: str, may_fail: bool = False) -> Outcome:
-        """Run one command on the host, below another root with chroot.
-
-        Raises TaskServerError with the command's output if it fails, unless ``may_fail``.
-        """
-        outcome = self._outcome(argv)
-        self.report(str(outcome))
-        if outcome.status != 0 and not may_fail:
-            raise TaskServerError(
-                f"{shlex.join(outcome.argv)} failed with status {outcome.status}:"
-                f" {outcome.output.strip() or 'it said nothing'}",
-                remedy="repair the cause and run this command again; nothing is done twice",
-            )
-        return outcome
-
-    def _outcome(self, argv: Sequence[str]) -> Outcome:
-        full = tuple(argv)
-        if self.host.root != Path("/"):
-            if argv[0] == "systemctl" and shutil.which("systemctl"):
-                full = ("systemctl", f"--root={self.host.root}", *argv[1:])
-            else:
-                full = ("chroot", str(self.host.root), *argv)
-        path = os.environ.get("PATH", "") + ":/usr/sbin:/usr/bin:/sbin:/bin"
-        try:
-            done = subprocess.run(
-                full,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                errors="replace",
-                env={**_ENVIRONMENT, "PATH": path},
-                timeout=TIMEOUT,
-                check=False,
-            )
-        except FileNotFoundError:
-            return Outcome(full, 127, f"{full[0]} is not installed")
-        except subprocess.TimeoutExpired:
-            return Outcome(full, 124, f"not finished after {TIMEOUT} s")
-        return Outcome(full, done.returncode, done.stdout)
 
 
 def register(commands: Commands, instances: Iterable[str], *, first: bool) -> None:
@@ -192,7 +112,8 @@ def stop(commands: Commands) -> None:
     if not commands.host.init_runs:
         return
     if commands.host.init.value == "systemd":
-        commands.run("systemctl", "stop", UMBRELLA, f"{NAME}@*.service", f"{NAME}@*.path")
+        commands.run("systemctl", "stop", UMBRELLA, f"{NAME}@*.service", f"{NAME}@*.path",
+                     patient=True)  # fmt: skip
     else:
         _control(commands, "stop")
 
@@ -257,7 +178,7 @@ def _control(commands: Commands, action: str) -> None:
 
 
 def _checked(commands: Commands, argv: tuple[str, ...]) -> None:
-    outcome = commands.run(*argv, may_fail=True)
+    outcome = commands.run(*argv, may_fail=True, patient=True)
     if outcome.status == 0:
         return
     hint = "see its log file, or run kivitendo-task-server check"

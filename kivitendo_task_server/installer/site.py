@@ -18,9 +18,10 @@ from kivitendo_task_server.errors import ConfigurationError, NotInstalledError
 from kivitendo_task_server.installer import host as hosts
 from kivitendo_task_server.installer import manifest as manifests
 from kivitendo_task_server.installer import remembered
+from kivitendo_task_server.installer.accounts import Account, account
 from kivitendo_task_server.installer.editing import changed
 from kivitendo_task_server.installer.host import Host
-from kivitendo_task_server.installer.installation import Account, account, default_instance
+from kivitendo_task_server.installer.installation import default_instance
 from kivitendo_task_server.installer.manifest import Manifest
 from kivitendo_task_server.installer.remembered import Remembered
 from kivitendo_task_server.installer.tree import Tree

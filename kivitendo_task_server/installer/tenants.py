@@ -10,7 +10,7 @@ import asyncio
 import os
 import re
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from kivitendo_task_server.errors import (
 )
 from kivitendo_task_server.installer import host as hosts
 from kivitendo_task_server.installer import registration, remembered
-from kivitendo_task_server.installer.registration import Commands
+from kivitendo_task_server.installer.commands import Commands, Report
 from kivitendo_task_server.installer.site import (
     Site,
     Wanted,
@@ -39,8 +39,6 @@ from kivitendo_task_server.installer.site import (
     site,
 )
 from kivitendo_task_server.installer.writing import Plan
-
-Report = Callable[[str], None]
 
 
 def add(at: Site, wanted: Wanted, report: Report, *, start: bool = True) -> Tenant:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kivitendo_task_server.cli.main import COMMAND_MODULES, CommandParser, build_parser
+from kivitendo_task_server.cli.main import COMMAND_MODULES, CommandParser, build_parser, main
 
 HEAVY = {
     "psycopg2",
@@ -64,3 +64,20 @@ def test_status_loads_nothing_heavy(tmp_path: Path) -> None:
     )  # fmt: skip
     assert loaded.returncode == 3
     assert HEAVY.isdisjoint(loaded.stdout.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize(
+    ("words", "option"),
+    [
+        (("install", "-c", "config/other.conf"), "--configfile"),
+        (("adopt", "-c", "config/other.conf"), "--configfile"),
+        (("uninstall", "--kivitendo-dir", "/srv"), "--kivitendo-dir"),
+        (("--kivitendo-dir", "/srv", "tenant", "list"), "--kivitendo-dir"),
+        (("-c", "config/other.conf", "tenant", "add", "x"), "--configfile"),
+    ],
+)
+def test_installer_refuses_options_that_mean_nothing_to_it(
+    words: tuple[str, ...], option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 2
+    assert f"{option} is not an option of " in capsys.readouterr().err

@@ -77,7 +77,7 @@ def files_of(system: Make, variant: str) -> list[BootFile]:
     if special == "remote":
         fake.configure(
             "[authentication/database]\nhost = db.example.com\npassword = x\n"
-            "[mail_delivery]\nmethod = sendmail\n[task_server]\nstop_timeout = 90\n"
+            "[mail_delivery]\nmethod = sendmail\n[task_server]\nstop_timeout = 1m30s\n"
         )
     if special == "new user":
         fake.program("systemd-sysusers")
@@ -205,6 +205,24 @@ def test_upstart_jobs_can_be_parsed() -> None:
     instance = (folder / "kivitendo-task-server-instance.conf").read_text()
     assert "instance $CONFIG" in instance
     assert "setuid www-data" in instance
+
+
+def test_upstart_starts_every_tenant(tmp_path: Path) -> None:
+    """The script of the job for all, run with a recording stand-in for upstart's ``start``."""
+    settings, record = tmp_path / "settings", tmp_path / "record"
+    settings.write_text("# instances = old\ninstances = kivitendo erste-gmbh  zwei\n")
+    start = tmp_path / "start"
+    start.write_text(f'#!/bin/sh\necho "$*" >>{record}\n[ "$2" != CONFIG=erste-gmbh ]\n')
+    start.chmod(0o755)
+    job = (APPROVED / "ubuntu/upstart/etc/init/kivitendo-task-server.conf").read_text()
+    script = job.partition("pre-start script\n")[2].partition("end script")[0]
+    script = script.replace("/etc/kivitendo-task-server.conf", str(settings))
+    path = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    subprocess.run(["sh", "-ec", script], check=True, env=path)  # upstart runs it with -e
+    names = ("kivitendo", "erste-gmbh", "zwei")  # one that fails does not hold up the others
+    assert record.read_text().splitlines() == [
+        f"kivitendo-task-server-instance CONFIG={name}" for name in names
+    ]
 
 
 @pytest.mark.parametrize("variant", ["debian/systemd", "redhat/systemd-remote-database"])
