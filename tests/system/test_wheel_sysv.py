@@ -13,7 +13,7 @@ from system.inside import PACKAGES, Inside, until
 
 NOT_OURS = ("/var/log", "/var/lib/postgresql", "/var/cache", "/var/tmp", "/root", "/opt/tasks",
             "/var/lib/logrotate", "/etc/init.d/.depend*", "/var/lib/urandom",
-            "/var/lib/initscripts", "/etc/mtab", "/usr/lib/rc")  # fmt: skip
+            "/var/lib/initscripts", "/etc/mtab", "/usr/lib/rc", "/var/backups")  # fmt: skip
 NAME = "kivitendo-task-server"
 PROGRAM = "/opt/tasks/bin/kivitendo-task-server"
 
