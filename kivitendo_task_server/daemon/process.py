@@ -189,11 +189,22 @@ def _reporter(plan: Plan, announce: Announce) -> Iterator[Reporter]:
 def _serve(plan: Plan, reporter: Reporter) -> int:
     """Serve until told to end, or run the one job; the exit code."""
     directory = plan.location.kivitendo_dir
+    waiting_mails = plan.pid_file.with_suffix(".mails")
     if plan.run_job is None:
-        return supervisor.serve(_Loader(plan), SystemClock(), reporter, kivitendo_dir=directory)
+        return supervisor.serve(
+            _Loader(plan),
+            SystemClock(),
+            reporter,
+            kivitendo_dir=directory,
+            waiting_mails=waiting_mails,
+        )
     reporter.ready()
     summary = once.run_job(
-        plan.run_job, plan.loaded.settings, SystemClock(), kivitendo_dir=directory
+        plan.run_job,
+        plan.loaded.settings,
+        SystemClock(),
+        kivitendo_dir=directory,
+        waiting_mails=waiting_mails,
     )
     log.info(
         "job %d has run in %d tenants",

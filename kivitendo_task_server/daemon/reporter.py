@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -12,6 +10,7 @@ from pathlib import Path
 from kivitendo_task_server.daemon.notify import Notifier
 from kivitendo_task_server.daemon.report import Report, path_for
 from kivitendo_task_server.log import fields, logger
+from kivitendo_task_server.replacing import replace_file
 
 log = logger(__name__)
 
@@ -84,7 +83,7 @@ class Reporter:
 
     def _write(self) -> None:
         try:
-            _replace(self._file, json.dumps(asdict(self._report), ensure_ascii=False, indent=1))
+            replace_file(self._file, json.dumps(asdict(self._report), ensure_ascii=False, indent=1))
             self._failed = False
         except OSError as error:
             if not self._failed:
@@ -93,15 +92,3 @@ class Reporter:
                     extra=fields("status_file", file=self._file, error=error.strerror),
                 )
             self._failed = True
-
-
-def _replace(file: Path, content: str) -> None:
-    """Put a new file in the place of the old one in one step, following no links."""
-    draft = file.with_suffix(".status.new")
-    with contextlib.suppress(FileNotFoundError):
-        draft.unlink()
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    # tenants' names and what is wrong with their databases are not everybody's business
-    with os.fdopen(os.open(draft, flags, 0o640), "w", encoding="utf-8") as opened:
-        opened.write(content + "\n")
-    draft.replace(file)

@@ -1,4 +1,4 @@
-"""Notices that wait to be sent: one at a time, tried again with growing pauses, in memory."""
+"""Notices that wait to be sent: one at a time, tried again with growing pauses."""
 
 from __future__ import annotations
 
@@ -15,6 +15,11 @@ log = logger(__name__)
 
 Send = Callable[[Notice, bool], Awaitable[Answer]]
 """Sends a notice; the flag says whether it is the first attempt. Never raises."""
+
+Keep = Callable[[Sequence[Notice]], bool]
+"""Remembers what waits beyond our end; whether it could."""
+
+KEEP_DELAY = 0.2  # seconds until changes are remembered: many come at once
 
 
 @dataclass
@@ -40,12 +45,18 @@ class NoticeQueue:
         *,
         pauses: Sequence[float],
         keep: float,
+        remember: Keep = lambda notices: not notices,
     ) -> None:
-        """``pauses``: seconds after failed attempts; ``keep``: seconds until one is given up."""
+        """``pauses``: seconds after failed attempts; ``keep``: seconds until one is given up.
+
+        ``remember`` is given all that waits, in its order, when that has changed and at the end.
+        """
         self._send = send
         self._answered = answered
         self._pauses = pauses
         self._keep = keep
+        self._remember = remember
+        self._remembering: asyncio.TimerHandle | None = None
         self._pending: dict[Subject, _Pending] = {}
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -75,10 +86,24 @@ class NoticeQueue:
         if self._task is None:
             self._task = asyncio.create_task(self._serve())
         self._changed.set()
+        self.remember_soon()
 
     def drop(self, subject: Subject) -> None:
         """Forget what waits about it."""
         self._pending.pop(subject, None)
+        self.remember_soon()
+
+    def remember_soon(self) -> None:
+        """What waits is another, or whoever remembers it has changed."""
+        if self._remembering is None:
+            loop = asyncio.get_running_loop()
+            self._remembering = loop.call_later(KEEP_DELAY, self._remember_now)
+
+    def _remember_now(self) -> bool:
+        if self._remembering is not None:
+            self._remembering.cancel()
+            self._remembering = None
+        return self._remember([each for one in self._pending.values() for each in one.notices])
 
     def hurry(self) -> None:
         """Try at once what failed before."""
@@ -88,7 +113,7 @@ class NoticeQueue:
         self._changed.set()
 
     async def close(self, patience: float) -> None:
-        """Give what is due ``patience`` seconds; the rest is lost, and logged."""
+        """Give what is due ``patience`` seconds; the rest is remembered, or else lost: logged."""
         if self._task is not None:
             deadline = _now() + patience
             while (self._sending or self._earliest() <= _now()) and _now() < deadline:
@@ -96,11 +121,18 @@ class NoticeQueue:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
+        remembered = self._remember_now()
         for pending in self._pending.values():
-            log.warning(
-                "a notification is not sent: the service ends",
-                extra=_about("notification_lost", pending.notices[0]),
-            )
+            if remembered:
+                log.info(
+                    "a notification waits for the next start",
+                    extra=_about("notification_kept", pending.notices[0]),
+                )
+            else:
+                log.warning(
+                    "a notification is not sent: the service ends",
+                    extra=_about("notification_lost", pending.notices[0]),
+                )
 
     async def _serve(self) -> None:
         while True:
@@ -155,6 +187,7 @@ class NoticeQueue:
     def _next(self, pending: _Pending) -> None:
         """The first notice is settled; go on with the next about the same subject."""
         notice = pending.notices.popleft()
+        self.remember_soon()
         if pending.notices:
             pending.due, pending.attempts = _now(), 0
         else:

@@ -2,7 +2,8 @@
 
 The supervisor says what happens; every call returns at once. The mails are sent by a process of
 its own (:mod:`~kivitendo_task_server.scheduling.notification_sender`), one at a time; one that
-cannot be sent is tried again, with growing pauses, for a day.
+cannot be sent is tried again, with growing pauses, for a day, also by the service after a restart
+(:mod:`~kivitendo_task_server.scheduling.kept_notices`).
 
 * A job: its first failure at once, then once a day while it goes on (see
   :mod:`~kivitendo_task_server.scheduling.throttle`); kept in the tenant's database.
@@ -19,7 +20,7 @@ import os
 import pickle
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -30,6 +31,7 @@ from kivitendo_task_server.database.failure_mails import Episode
 from kivitendo_task_server.database.tenants import Tenant
 from kivitendo_task_server.log import fields, logger
 from kivitendo_task_server.scheduling import throttle
+from kivitendo_task_server.scheduling.kept_notices import KeptNotices
 from kivitendo_task_server.scheduling.notice import Answer, FinishedRun, Notice, Order, Subject
 from kivitendo_task_server.scheduling.notice_queue import NoticeQueue
 
@@ -59,12 +61,22 @@ class Notifier:
         patience: float = PATIENCE,
         pauses: Sequence[float] = PAUSES,
         keep: float = KEEP,
+        kept: KeptNotices | None = None,
     ) -> None:
+        """``kept`` is what an earlier service left, and what the next one finds."""
         self._settings = settings
         self._clock = clock
         self._kivitendo_dir = kivitendo_dir
         self._patience = patience
-        self._queue = NoticeQueue(self._send, self._answered, pauses=pauses, keep=keep)
+        self._keep = timedelta(seconds=keep)
+        self._kept = kept
+        self._queue = NoticeQueue(
+            self._send,
+            self._answered,
+            pauses=pauses,
+            keep=keep,
+            **({"remember": kept.keep} if kept else {}),
+        )
         self._failing_jobs: set[Subject] = set()
         self._quiet: dict[Subject, datetime] = {}
         """Failing jobs, and before when there is no need to ask whether a mail is due."""
@@ -77,6 +89,20 @@ class Notifier:
         """Another configuration is in force; what could not be sent is tried at once."""
         self._settings = settings
         self._queue.hurry()
+
+    def take_up(self, tenants: Iterable[Tenant]) -> None:
+        """Send what an earlier service could not, as far as it is about these or about itself."""
+        if self._kept is None:
+            return
+        for notice in self._kept.claim(tenants):
+            if notice.at > self._now() - self._keep:
+                self._tell(notice)
+            else:
+                log.error(
+                    "a notification could not be sent for a day and is given up",
+                    extra=fields("notification_given_up", at=notice.at, subject=notice.subject[0]),
+                )
+            self._queue.remember_soon()
 
     def job_finished(self, tenant: Tenant, run: FinishedRun) -> None:
         """A run of a job was recorded."""
@@ -125,7 +151,7 @@ class Notifier:
             self._tell(Notice(tenant, now, since=episode.failing_since))
 
     async def close(self, patience: float = CLOSING) -> None:
-        """Send what can be sent at once; what waits for a later attempt is lost, and logged."""
+        """Send what can be sent at once; what waits for a later attempt is kept."""
         await self._queue.close(patience)
 
     def _now(self) -> datetime:

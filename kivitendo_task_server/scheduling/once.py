@@ -42,18 +42,33 @@ def run_until_idle(settings: Settings, clock: Clock, *, kivitendo_dir: Path) -> 
     return _run(lambda loop: loop.serve_until_idle(), settings, clock, kivitendo_dir)
 
 
-def run_job(job_id: int, settings: Settings, clock: Clock, *, kivitendo_dir: Path) -> Summary:
+def run_job(
+    job_id: int,
+    settings: Settings,
+    clock: Clock,
+    *,
+    kivitendo_dir: Path,
+    waiting_mails: Path | None = None,
+) -> Summary:
     """Run the job with this id in every tenant, due or not (``--run-job``; c.7).
 
-    Raises TaskServerError if the tenants cannot be read.
+    ``waiting_mails`` is the file of those that are to outlive us. Raises TaskServerError if the
+    tenants cannot be read.
     """
-    return _run(lambda loop: loop.run_job(job_id), settings, clock, kivitendo_dir)
+    return _run(lambda loop: loop.run_job(job_id), settings, clock, kivitendo_dir, waiting_mails)
 
 
-def _run(work: Work, settings: Settings, clock: Clock, kivitendo_dir: Path) -> Summary:
+def _run(
+    work: Work,
+    settings: Settings,
+    clock: Clock,
+    kivitendo_dir: Path,
+    waiting_mails: Path | None = None,
+) -> Summary:
     async def run(spawner: tuple[int, socket.socket]) -> Summary:
         pool = WorkerPool(spawner)
-        run = _Run(Service.create(settings, clock, kivitendo_dir, pool), pool)
+        service = Service.create(settings, clock, kivitendo_dir, pool, waiting_mails)
+        run = _Run(service, pool)
         try:
             return await run.all_tenants(work)
         finally:
@@ -83,6 +98,7 @@ class _Run:
             tenant_list = TenantList(service.settings, service, lambda tenants: None)
             tenants = await tenant_list.read()
             tenant_list.close()
+            service.notifier.take_up(tenants)
             self._loops = [TenantLoop(tenant, service) for tenant in tenants]
             served = await asyncio.gather(*(work(loop) for loop in self._loops))
             unreachable = tuple(

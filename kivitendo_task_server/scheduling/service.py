@@ -11,6 +11,7 @@ from kivitendo_task_server.config.settings import Settings
 from kivitendo_task_server.database.upgrades import UpgradeScripts
 from kivitendo_task_server.scheduling.hold import InstallationHold
 from kivitendo_task_server.scheduling.kept_connections import KeptConnections
+from kivitendo_task_server.scheduling.kept_notices import KeptNotices
 from kivitendo_task_server.scheduling.notification import Notifier
 from kivitendo_task_server.scheduling.pool import WorkerPool
 from kivitendo_task_server.scheduling.slots import Slots
@@ -39,9 +40,15 @@ class Service:
 
     @classmethod
     def create(
-        cls, settings: Settings, clock: Clock, kivitendo_dir: Path, pool: WorkerPool
+        cls,
+        settings: Settings,
+        clock: Clock,
+        kivitendo_dir: Path,
+        pool: WorkerPool,
+        waiting_mails: Path | None = None,
     ) -> Service:
-        """What these settings need."""
+        """What these settings need; ``waiting_mails`` is the file for those not sent yet."""
+        kept = KeptNotices(waiting_mails) if waiting_mails else None
         return cls(
             settings=settings,
             clock=clock,
@@ -50,5 +57,5 @@ class Service:
             slots=Slots(settings.task_server.max_parallel_tenants),
             hold=InstallationHold(kivitendo_dir),
             upgrade_scripts=UpgradeScripts(kivitendo_dir),
-            notifier=Notifier(settings, clock, kivitendo_dir),
+            notifier=Notifier(settings, clock, kivitendo_dir, kept=kept),
         )

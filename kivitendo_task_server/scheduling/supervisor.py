@@ -42,13 +42,19 @@ Loader = Callable[[], Loaded]
 
 
 def serve(
-    loader: Loader, clock: Clock, hooks: ServiceHooks, *, kivitendo_dir: Path | None = None
+    loader: Loader,
+    clock: Clock,
+    hooks: ServiceHooks,
+    *,
+    kivitendo_dir: Path | None = None,
+    waiting_mails: Path | None = None,
 ) -> int:
     """Be the service until told to end by a signal; the exit code.
 
     ``loader`` is called at once and at every reload. ``kivitendo_dir`` is the current directory
-    by default. Signals: TERM and INT end gracefully, a second one at once; HUP reloads; ALRM
-    wakes up. Raises TaskServerError for what waiting cannot cure before ``hooks.ready``.
+    by default. ``waiting_mails`` is a file of ours for mails that are to outlive us. Signals: TERM
+    and INT end gracefully, a second one at once; HUP reloads; ALRM wakes up. Raises
+    TaskServerError for what waiting cannot cure before ``hooks.ready``.
     """
     configuration = CurrentConfiguration(loader)
     directory = kivitendo_dir or Path.cwd()
@@ -61,6 +67,7 @@ def serve(
             spawner=spawner,
             configuration=configuration,
             hooks=hooks,
+            waiting_mails=waiting_mails,
         )
         return await supervisor.run()
 
@@ -81,13 +88,14 @@ class Supervisor:
         configuration: CurrentConfiguration | None = None,
         hooks: ServiceHooks | None = None,
         pace: Pace | None = None,
+        waiting_mails: Path | None = None,
     ) -> None:
         self._configuration = configuration
         self._watcher: Watcher | None = None
         self._hooks = hooks or NoHooks()
         self._pace = pace or MinutePace(clock)
         self._pool = WorkerPool(spawner)
-        self._service = Service.create(settings, clock, kivitendo_dir, self._pool)
+        self._service = Service.create(settings, clock, kivitendo_dir, self._pool, waiting_mails)
         self._service.state_changed = self._state_changed
         self._tenants = TenantList(settings, self._service, self._use_tenants)
         self._loops: dict[Tenant, tuple[TenantLoop, asyncio.Task[None]]] = {}
@@ -178,6 +186,7 @@ class Supervisor:
                 loop = TenantLoop(tenant, self._service)
                 self._loops[tenant] = (loop, asyncio.create_task(loop.serve()))
                 log.info("is served", extra=fields("tenant_new", tenant=tenant.name))
+        self._service.notifier.take_up(tenants)
         self._tell_states()
 
     def _state_changed(self) -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
 from kivitendo_task_server.config.settings import DatabaseAccess
 from kivitendo_task_server.database.tenants import Tenant, TenantUser
+from kivitendo_task_server.scheduling.kept_notices import KeptNotices
 from kivitendo_task_server.scheduling.notice import Answer, FinishedRun, Notice
 from kivitendo_task_server.scheduling.notice_queue import NoticeQueue
 
@@ -159,3 +162,81 @@ def test_the_end_sends_what_is_due_and_logs_the_rest(caplog: pytest.LogCaptureFi
     run(test)
     lost = [r for r in caplog.records if r.fields["action"] == "notification_lost"]  # type: ignore[attr-defined]
     assert [record.fields["job"] for record in lost] == [1, 3]  # type: ignore[attr-defined]
+
+
+# --- what outlives the service --------------------------------------------------------------------
+
+OTHER = replace(TENANT, id=2, name="Zwei", access=DatabaseAccess("h", 1, "d2", "u", "SehrGeheim"))
+KEPT = [
+    notice(1, "Fehler: ä\n  am Ende"),
+    notice(1, None),
+    Notice(OTHER, NOW, error="weg", since=NOW, again=True),
+    Notice(None, NOW, since=NOW),
+]
+
+
+def test_what_waits_is_kept_and_claimed_once(tmp_path: Path) -> None:
+    file = tmp_path / "x.mails"
+    assert KeptNotices(file).keep(KEPT)
+    assert "SehrGeheim" not in file.read_text()
+    kept = KeptNotices(file)
+    assert kept.claim([TENANT]) == [KEPT[0], KEPT[1], KEPT[3]]
+    assert kept.keep([])
+    assert file.exists(), "nobody has claimed what is about the other tenant"
+    kept = KeptNotices(file)
+    assert kept.claim([TENANT, OTHER]) == [KEPT[2]]
+    assert kept.claim([TENANT, OTHER]) == []
+    assert kept.keep([])
+    assert not file.exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "{", "7", '["x"]', '[{"tenant": null}]', '[{"tenant": [1], "at": "2026-11-22T12:00Z"}]'],
+)
+def test_a_damaged_file_stops_nobody(
+    tmp_path: Path, content: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "x.mails"
+    file.write_text(content)
+    kept = KeptNotices(file)
+    assert kept.claim([TENANT]) == []
+    assert len(caplog.messages) == 1
+    assert kept.keep(KEPT[:1])
+    assert KeptNotices(file).claim([TENANT]) == KEPT[:1]
+
+
+def test_the_file_follows_no_links_and_may_be_unwritable(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("[]")
+    (tmp_path / "x.mails.new").symlink_to(victim)
+    assert KeptNotices(tmp_path / "x.mails").keep(KEPT)
+    assert victim.read_text() == "[]"
+    kept = KeptNotices(tmp_path / "no folder/x.mails")
+    assert not kept.keep(KEPT)
+    assert not kept.keep(KEPT)
+    assert len(caplog.messages) == 1
+
+
+def test_the_queue_remembers_changes_and_keeps_at_the_end(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    kept = KeptNotices(tmp_path / "x.mails")
+
+    async def test() -> None:
+        sender = Sender([LATER])
+        queue = NoticeQueue(
+            sender.send, sender.answered, pauses=(3600.0,), keep=60.0, remember=kept.keep
+        )
+        queue.put(notice(1, "e"))
+        queue.put(notice(2, "e"))
+        queue.put(notice(1, None))
+        await queue.close(20)
+
+    with caplog.at_level(logging.INFO):
+        run(test)
+    assert KeptNotices(tmp_path / "x.mails").claim([TENANT]) == [notice(1, "e"), notice(1, None)]
+    actions = [record.fields["action"] for record in caplog.records]  # type: ignore[attr-defined]
+    assert actions == ["notification_failed", "notification_sent", "notification_kept"]

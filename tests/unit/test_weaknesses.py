@@ -14,10 +14,10 @@ WEAKNESSES = 37
 
 
 def test_every_weakness_is_answered_by_a_test() -> None:
-    rows = re.findall(r"^\| (\d+) \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", TABLE.read_text(), re.M)
-    assert [int(number) for number, *_ in rows] == list(range(1, WEAKNESSES + 1))
-    for number, _, here, tests in rows:
-        assert len(here) > 20 and re.search(r"`\w+/\w+[\w/]*\.py(::test_\w+)?`", tests), number
+    rows = re.findall(r"^\| (\d+) \| [^|]+ \| [^|]+ \| ([^|]+) \|$", TABLE.read_text(), re.M)
+    assert [int(number) for number, _ in rows] == list(range(1, WEAKNESSES + 1))
+    for number, tests in rows:
+        assert re.search(r"`\w+/\w+[\w/]*\.py(::test_\w+)?`", tests), number
 
 
 def test_every_named_test_exists() -> None:
