@@ -12,12 +12,14 @@ import logging
 import shlex
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+
+import psycopg2
 
 import kivitendo_task_server.demo
 from kivitendo_task_server.clock import FixedClock
@@ -28,7 +30,7 @@ from kivitendo_task_server.config.settings import (
     Settings,
 )
 from kivitendo_task_server.database import own_schema
-from kivitendo_task_server.database.connection import connect
+from kivitendo_task_server.database.connection import connect, one_line
 from kivitendo_task_server.database.tenants import Tenant, TenantUser
 from kivitendo_task_server.demo.postgres import EmbeddedPostgres
 from kivitendo_task_server.errors import JobFailed
@@ -41,6 +43,9 @@ GOLDEN = Path(__file__).parent / "golden"
 MAIL_PROGRAM = Path(__file__).parent / "fake-sendmail"
 sys.path.insert(0, str(GOLDEN))
 import compare  # noqa: E402  (lies beside the vectors)
+
+NO_VECTOR = (ValueError, LookupError, TypeError, AttributeError, OSError)
+"""What reading a file that is no vector comes to."""
 
 
 class Database(compare.DB):  # type: ignore[misc]
@@ -56,6 +61,8 @@ class Database(compare.DB):  # type: ignore[misc]
         )
 
     def clear(self) -> None:
+        self.cx.rollback()  # a vector that could not be loaded leaves its transaction open
+        self.cx.autocommit = True
         deletions = [f'DELETE FROM public."{table}"' for table in self.cols]  # noqa: S608
         restarts = [
             f"SELECT setval('public.\"{sequence}\"', {compare.FIRST_NEW_ID})"
@@ -218,36 +225,55 @@ def tenant_database(cluster: EmbeddedPostgres, name: str) -> DatabaseAccess:
 
 
 def vector_files(paths: Iterable[Path]) -> Iterator[Path]:
-    """The vector files named, and those in the folders named, by name."""
+    """The vector files named, and those in the folders named, by name.
+
+    Raises ValueError for what does not exist, and for folders without vectors.
+    """
     for path in paths:
-        yield from sorted(path.glob("*.json")) if path.is_dir() else [path]
+        found = sorted(path.glob("*.json")) if path.is_dir() else [path]
+        if not found or not path.exists():
+            raise ValueError(f"{path}: {'no vectors in this folder' if not found else 'no file'}")
+        yield from found
+
+
+def replay_all(replayer: Replayer, files: Sequence[Path], *, quiet: bool) -> int:
+    """Replay the vectors and print what differs; how many failed."""
+    failed = 0
+    for path in files:
+        try:
+            replayed = replayer.replay(path)
+            name, differences = f"{replayed.name} ({replayed.about})", replayed.differences
+        except NO_VECTOR as error:
+            name, differences = str(path), [f"is no vector ({type(error).__name__}: {error})"]
+        except (JobFailed, psycopg2.Error) as error:
+            name, differences = str(path), [one_line(error)]
+        if differences:
+            failed += 1
+            print(f"FAIL {name}", *differences, sep="\n     ")
+        elif not quiet:
+            print(f"ok   {path.stem}")
+    print(f"{len(files) - failed} passed, {failed} failed")
+    return failed
 
 
 def main() -> int:
-    """Replay what the command line names; exit code 1 if any vector failed."""
-    parser = argparse.ArgumentParser(prog="replay-vectors", description="Replay golden vectors.")
+    """Replay what the command line names; exit code 1 if any vector failed, 2 for a wrong usage."""
+    parser = argparse.ArgumentParser(
+        prog="replay-vectors",
+        description="Replays golden vectors of recurring invoices (tests/golden/FORMAT.md) on a"
+        " fresh database, and prints what differs.",
+        epilog="Exit code 0: all passed, 1: some failed, 2: nothing was replayed.",
+    )
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="vector or folder")
     parser.add_argument("-q", "--quiet", action="store_true", help="only failures and the summary")
     arguments = parser.parse_args()
-    missing = [str(path) for path in arguments.paths if not path.exists()]
-    files = [] if missing else list(vector_files(arguments.paths))
-    if missing or not files:
-        print(f"replay-vectors: no vectors: {', '.join(missing) or 'folder is empty'}")
-        return 2
-    failed = 0
+    try:
+        files = list(vector_files(arguments.paths))
+    except ValueError as error:
+        parser.error(str(error))
     with EmbeddedPostgres(durable=False) as cluster:
-        access = tenant_database(cluster, "golden")
-        replayer = Replayer(access)
-        for path in files:
-            replayed = replayer.replay(path)
-            if replayed.differences:
-                failed += 1
-                print(f"FAIL {replayed.name} ({replayed.about})")
-                print("".join(f"     {line}\n" for line in replayed.differences), end="")
-            elif not arguments.quiet:
-                print(f"ok   {replayed.name}")
-    print(f"{len(files) - failed} passed, {failed} failed")
-    return 1 if failed else 0
+        replayer = Replayer(tenant_database(cluster, "golden"))
+        return 1 if replay_all(replayer, files, quiet=arguments.quiet) else 0
 
 
 if __name__ == "__main__":

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from database_fixture import create_database
-from replay import GOLDEN, Replayer
+from replay import GOLDEN, Replayer, main, replay_all
 
 from kivitendo_task_server.demo.postgres import EmbeddedPostgres
 
@@ -23,3 +26,63 @@ def replayer(cluster: EmbeddedPostgres, templates: dict[str, str]) -> Replayer:
 def test_vector(replayer: Replayer, path: Path) -> None:
     replayed = replayer.replay(path)
     assert not replayed.differences, "\n".join(replayed.differences[:40])
+
+
+# -- tools/replay-vectors --------------------------------------------------------------------------
+
+
+def changed(
+    folder: Path, name: str, change: dict[str, Any], order: dict[str, Any] | None = None
+) -> Path:
+    """A copy of vector a01 with another order, and whose invoice's head is expected to be so."""
+    vector = json.loads((GOLDEN / "open/a01-monthly-start-today.json").read_text("utf-8"))
+    vector["expected"]["inserted"]["ar"][0] |= change
+    vector["input"]["oe"][0] |= order or {}
+    path = folder / f"{name}.json"
+    path.write_text(json.dumps(vector), "utf-8")
+    return path
+
+
+def test_a_difference_is_shown_with_its_cells(
+    replayer: Replayer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = changed(tmp_path, "good", {})
+    bad = changed(tmp_path, "bad", {"amount": "120.00000", "shipvia": "Bote"})
+    refused = changed(tmp_path, "refused", {}, {"transdate": "gestern"})
+    broken, other = tmp_path / "broken.json", tmp_path / "other.json"
+    broken.write_text("{")
+    other.write_text('{"name": "x"}')
+    assert replay_all(replayer, [good, bad, refused, broken, other, good], quiet=False) == 4
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if not line.startswith(" ")] == [
+        "ok   good",
+        "FAIL a01-monthly-start-today (monthly, first period starts today)",
+        f"FAIL {refused}",
+        f"FAIL {broken}",
+        f"FAIL {other}",
+        "ok   good",
+        "2 passed, 4 failed",
+    ]
+    told = "\n".join(line for line in lines if line.startswith(" "))
+    for words in (
+        "ar @ar.1: amount expected 'n120', got 'n119'",
+        "ar @ar.1: shipvia expected 'Bote', got None",
+        'invalid input syntax for type date: "gestern"',
+        "is no vector (JSONDecodeError",
+        "is no vector (KeyError: 'input')",
+    ):
+        assert words in told
+
+
+@pytest.mark.parametrize("what", ["missing.json", "empty", ""])
+def test_without_vectors_nothing_is_replayed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], what: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    good = str(changed(tmp_path, "good", {}))
+    named = [good, str(tmp_path / what)] if what else []
+    monkeypatch.setattr(sys, "argv", ["replay-vectors", *named])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert (str(tmp_path / what) if what else "PATH") in capsys.readouterr().err
