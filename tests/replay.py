@@ -12,6 +12,7 @@ import logging
 import shlex
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -36,7 +37,11 @@ from kivitendo_task_server.demo.postgres import EmbeddedPostgres
 from kivitendo_task_server.errors import JobFailed
 from kivitendo_task_server.jobs.interface import JobContext, JobResult, JobRow
 from kivitendo_task_server.jobs.periodic_invoices.delivery.invoice import Invoice
-from kivitendo_task_server.jobs.periodic_invoices.job import CreatePeriodicInvoices
+from kivitendo_task_server.jobs.periodic_invoices.job import (
+    CreatePeriodicInvoices,
+    circumstances_of,
+)
+from kivitendo_task_server.jobs.periodic_invoices.preview import preview
 
 SCHEMA = Path(kivitendo_task_server.demo.__file__).parent / "tenant_schema.sql"
 GOLDEN = Path(__file__).parent / "golden"
@@ -111,11 +116,15 @@ class Replayer:
         return base
 
     def replay(self, path: Path) -> Replayed:
-        """Load the vector, run the job once, compare what it did to the database."""
+        """Load the vector, run the job once, compare what it did to the database.
+
+        What ``preview`` foretells has to come true, too.
+        """
         vector = json.loads(path.read_text("utf-8"))
         self._database.clear()
         self._database.load(self._base, vector)
         before = self._database.snapshot()
+        previewed = self._preview(vector)
         with tempfile.TemporaryDirectory(prefix="replayed-mails-") as mails:
             result = self._run(vector, Path(mails))
             sent = compare.read_mails(mails)
@@ -123,6 +132,8 @@ class Replayer:
         expected = self._at_database_date(vector)
         differences: list[str] = compare.differences(self._database, expected, actual)
         differences += self._history_differences(vector, result)
+        if "the database refuses it" not in (result.error or ""):  # that cannot be foretold
+            differences += self._preview_differences(previewed)
         differences += self._mail_differences(vector.get("mails", []), sent)
         return Replayed(vector["name"], vector["about"], differences, result)
 
@@ -140,29 +151,44 @@ class Replayer:
                 row["orddate"] = str(self._database.q("SELECT current_date")[0][0])
         return expected
 
+    def _preview(self, vector: dict[str, Any]) -> Counter[tuple[str, ...]]:
+        """What ``preview`` says before the run: order, period, net, total of each invoice."""
+        connection = connect(self._access, purpose="replay")
+        try:
+            clock = FixedClock(_moment(vector))
+            found = circumstances_of(connection, _user(vector), clock, PeriodicInvoicesSettings())
+            expected = preview(connection, found, found.today)
+        finally:
+            connection.close()
+        return Counter(
+            (one.ordnumber, str(one.period), f"{one.netamount:.2f}", f"{one.amount:.2f}")
+            for one in expected.invoices
+        )
+
+    def _preview_differences(self, previewed: Counter[tuple[str, ...]]) -> list[str]:
+        posted = Counter(
+            (ordnumber, period, str(net), str(amount))
+            for ordnumber, period, net, amount in self._database.q(
+                "SELECT ar.ordnumber, period_start_date::text, round(netamount, 2),"
+                "       round(amount, 2)"
+                "  FROM ar JOIN periodic_invoices ON ar_id = ar.id WHERE ar.id > %s",
+                [compare.FIRST_NEW_ID],
+            )
+        )
+        return [f"preview: {key} foretold, not posted" for key in previewed - posted] + [
+            f"preview: {key} posted, not foretold" for key in posted - previewed
+        ]
+
     def _run(self, vector: dict[str, Any], mails: Path) -> JobResult:
-        moment = datetime.fromisoformat(f"{vector['today']}T{vector.get('now', '12:00:00')}")
-        user = vector["user"]
         connection = connect(self._access, purpose="replay")
         try:
             with connection, connection.cursor() as cursor:
                 cursor.execute("SET timezone TO 'UTC'")
             context = JobContext(
-                tenant=Tenant(
-                    1,
-                    "Golden",
-                    self._access,
-                    TenantUser(
-                        login=user["login"],
-                        email=user.get("email") or "",
-                        countrycode=user["countrycode"],
-                        dateformat=user["dateformat"],
-                        numberformat=user["numberformat"],
-                    ),
-                ),
+                tenant=Tenant(1, "Golden", self._access, _user(vector)),
                 connection=connection,
                 settings=self._settings(vector, mails),
-                clock=FixedClock(moment.replace(tzinfo=UTC)),
+                clock=FixedClock(_moment(vector)),
                 log=logging.getLogger("replay"),
                 job=JobRow(1, "interval", "CreatePeriodicInvoices"),
                 options={},
@@ -208,6 +234,23 @@ class Replayer:
         if expected == actual:
             return []
         return [f"history: expected {expected}, got {actual}: {result.error}"]
+
+
+def _moment(vector: dict[str, Any]) -> datetime:
+    """The program's clock."""
+    text = f"{vector['today']}T{vector.get('now', '12:00:00')}"
+    return datetime.fromisoformat(text).replace(tzinfo=UTC)
+
+
+def _user(vector: dict[str, Any]) -> TenantUser:
+    user = vector["user"]
+    return TenantUser(
+        login=user["login"],
+        email=user.get("email") or "",
+        countrycode=user["countrycode"],
+        dateformat=user["dateformat"],
+        numberformat=user["numberformat"],
+    )
 
 
 def tenant_database(cluster: EmbeddedPostgres, name: str) -> DatabaseAccess:
