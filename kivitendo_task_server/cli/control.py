@@ -205,13 +205,15 @@ def _target(arguments: argparse.Namespace) -> _Target:
     from kivitendo_task_server.daemon.control import controlled_pid_file
 
     location = target.location(arguments)
-    config_file = None
+    config_file, missing = None, None
     if arguments.configfile is not None:
         try:
             config_file = target.config_file(arguments, location)
-        except ConfigurationError:  # gone; its service can be running all the same
-            config_file = location.kivitendo_dir / arguments.configfile
+        except ConfigurationError as error:
+            config_file, missing = location.kivitendo_dir / arguments.configfile, error
     pid_file = controlled_pid_file(location.kivitendo_dir, config_file)
+    if missing is not None and not os.path.lexists(pid_file):
+        raise missing  # a typo (weakness 9); if the file is gone, its service can still be running
     if _option(arguments, "debug", False):
         _say(f"PIDFILE={os.path.relpath(pid_file, location.kivitendo_dir.resolve())}")
     return _Target(location, pid_file)

@@ -17,6 +17,7 @@ from kivitendo_task_server.config.parsers import (
     duration,
     levels,
     memory,
+    name_or_none,
     node_name,
     nonempty_text,
     session_minutes,
@@ -53,8 +54,12 @@ class Key:
 
 KEYS: Mapping[str, tuple[Key, ...]] = {
     "task_server": (
-        Key("login", text, "serve only the tenant of this kivitendo login; empty: every tenant"),
-        Key("client", text, "serve only this tenant, by name or id; empty: every tenant"),
+        Key(
+            "login",
+            name_or_none,
+            "serve only the tenant of this kivitendo login; empty: every tenant",
+        ),
+        Key("client", name_or_none, "serve only this tenant, by name or id; empty: every tenant"),
         Key("run_as", text, "system user to run as; empty: the user who starts the service"),
         Key("debug", switch, "log every step"),
         Key("node_id", node_name, "name of this machine in the jobs' node_id"),

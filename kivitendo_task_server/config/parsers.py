@@ -61,6 +61,11 @@ def nonempty_text(value: str, warn: Warn) -> str:
     return text(value, warn)
 
 
+def name_or_none(value: str, warn: Warn) -> str:
+    """A name; "0" means none, like an empty text (task-server.md, a.5)."""
+    return "" if value == "0" else text(value, warn)
+
+
 def node_name(value: str, warn: Warn) -> str | Unset:
     """A name; empty and "0" mean the host's name (task-server.md, a.5)."""
     return UNSET if value in ("", "0") else text(value, warn)

@@ -26,6 +26,8 @@ KILL_STEPS = (15.0, 30.0)
 NOTICE = 1.0
 """Seconds after which stop says that it is waiting."""
 RELOAD_TIMEOUT = 30.0
+EXIT_TIME = 5.0
+"""Seconds between the end of its work, when a service frees its lock, and that of its process."""
 
 _POLL = 0.05  # seconds
 
@@ -182,15 +184,32 @@ def _settled(pid_file: Path) -> Found:
 
 
 def _ended(pid_file: Path, pid: int, seconds: float) -> bool:
-    """Wait until that process holds the lock no more."""
+    """Wait until that process holds the lock no more, and is gone."""
     deadline = time.monotonic() + seconds
     while True:
         found = pidfile.inspect(pid_file)
         if not found.alive or found.pid != pid:
+            _await_exit(pid)
             return True
         if time.monotonic() > deadline:
             return False
         time.sleep(_POLL)
+
+
+def _await_exit(pid: int) -> None:
+    """Wait for the process itself; from then on its number may be anybody's."""
+    deadline = time.monotonic() + EXIT_TIME
+    while _lives(pid) and time.monotonic() < deadline:
+        time.sleep(_POLL)
+
+
+def _lives(pid: int) -> bool:
+    """Whether the process exists; one that its parent has only to take note of does not."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in "ZX"
 
 
 def _send(pid: int, number: signal.Signals) -> bool:

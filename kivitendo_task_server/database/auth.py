@@ -115,9 +115,10 @@ async def _restricted(query: Query, settings: Settings) -> Tenant:
     if client:
         candidates = [_chosen(client, candidates, settings)]
     elif user_id is not None:
-        candidates = await _clients_of(query, user_id, candidates)
-    if len(candidates) != 1:
-        raise _ambiguous(login, candidates, settings)
+        of_login = await _clients_of(query, user_id, candidates)
+        if len(of_login) != 1:
+            raise _ambiguous(login, of_login, candidates, settings)
+        candidates = of_login
     client_id, name, task_server_user_id = candidates[0]
     if user_id is None and task_server_user_id is None:
         raise ConfigurationError(
@@ -187,7 +188,7 @@ async def _database_of_login(query: Query, settings: Settings) -> Tenant:
     port = values.get("dbport") or "5432"
     access = DatabaseAccess(
         values.get("dbhost") or "localhost",
-        int(port) if port.isdigit() else 5432,
+        int(port) if port.isascii() and port.isdigit() else 5432,
         values["dbname"],
         values.get("dbuser", ""),
         values.get("dbpasswd", ""),
@@ -242,30 +243,37 @@ async def _choices(query: Query, key: str) -> str:
 
 def _chosen(client: str, clients: list[tuple[Any, ...]], settings: Settings) -> tuple[Any, ...]:
     """The client by id (all digits) or by name (b.3)."""
+    by_id = client.isascii() and client.isdigit()
     for row in clients:
-        if (row[0] == int(client)) if client.isdigit() else (row[1] == client):
+        if (row[0] == int(client)) if by_id else (row[1] == client):
             return row
     raise ConfigurationError(
         f"there is no client with the name or id {client!r}",
         where=_key(settings, "client"),
-        remedy="choices: " + (_list(f"{row[1]} (id {row[0]})" for row in clients) or "none yet"),
+        remedy="choices: " + (_names(clients) or "none yet"),
     )
 
 
-def _ambiguous(login: str, clients: list[tuple[Any, ...]], settings: Settings) -> Exception:
+def _ambiguous(
+    login: str, clients: list[tuple[Any, ...]], others: list[tuple[Any, ...]], settings: Settings
+) -> Exception:
+    """The error for a login that has not one client, but no or several of all that there are."""
     if not clients:
         return ConfigurationError(
             f"the login {login!r} belongs to no client",
             where=_key(settings, "login"),
             remedy="make it a client's task server user in kivitendo's administration,"
-            " or set client as well",
+            f" or set client as well; choices: {_names(others) or 'none yet'}",
         )
-    names = _list(f"{row[1]} (id {row[0]})" for row in clients)
     return ConfigurationError(
         f"the login {login!r} belongs to several clients",
         where=_key(settings, "login"),
-        remedy=f"set client as well; choices: {names}",
+        remedy=f"set client as well; choices: {_names(clients)}",
     )
+
+
+def _names(clients: list[tuple[Any, ...]]) -> str:
+    return _list(f"{row[1]} (id {row[0]})" for row in clients)
 
 
 def _list(choices: Any) -> str:

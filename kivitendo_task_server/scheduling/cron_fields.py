@@ -100,7 +100,9 @@ def _read_elements(
         if condition := _CONDITION.match(element):
             sign, number = condition[1], int(condition[2])
             if sign == "!":
-                excluded.add(_weekday(number) if kind is WEEKDAY else number)
+                excluded.add(number)
+                if kind is WEEKDAY and number == 0:
+                    remarks.append("'!0' takes away a 0 in the list, but Sunday is also 7")
             else:
                 bounds[sign].append(number)
         elif match := _ELEMENT.match(element):
@@ -129,10 +131,13 @@ def _checked_entries(
 
     The checks look only at the ends, so that a range of billions costs nothing.
     """
+    sundays: tuple[int, ...] = ()
     if kind is WEEKDAY:
-        parts = _sunday_is_seven(parts)
+        parts, sundays = _sunday_is_seven(parts, excluded)
     largest = [end for part in parts for end in _first_kept(reversed(part), excluded)]
     smallest = [end for part in parts for end in _first_kept(part, excluded)]
+    largest += sundays
+    smallest += sundays
     if not largest:
         raise CronError(
             f"Malformed cron field '{text}'",
@@ -146,7 +151,7 @@ def _checked_entries(
                 f"Field value ({value}) out of range ({kind.low}-{kind.high})",
                 where=f"{kind.name} field",
             )
-    return [value for part in parts for value in part if value not in excluded]
+    return [value for part in parts for value in part if value not in excluded] + [*sundays]
 
 
 def _first_kept(values: Iterable[int], excluded: set[int]) -> list[int]:
@@ -154,14 +159,14 @@ def _first_kept(values: Iterable[int], excluded: set[int]) -> list[int]:
     return next(([value] for value in values if value not in excluded), [])
 
 
-def _sunday_is_seven(parts: Sequence[range]) -> list[range]:
-    """Turn 0 into 7; where a 7 is in the list already, the 0 only goes."""
-    has_zero = any(0 in part for part in parts)
+def _sunday_is_seven(
+    parts: Sequence[range], excluded: set[int]
+) -> tuple[Sequence[range], tuple[int, ...]]:
+    """The parts without 0, and the 7 that it has become, unless there is one already.
+
+    That is done after the exclusions: ``!0`` takes away a 0, never the 7 of ``*``.
+    """
+    has_zero = 0 not in excluded and any(0 in part for part in parts)
+    has_seven = 7 not in excluded and any(7 in part for part in parts)
     kept = [part[1:] if part and part[0] == 0 else part for part in parts]
-    if has_zero and not any(7 in part for part in kept):
-        kept.append(range(7, 8))
-    return kept
-
-
-def _weekday(number: int) -> int:
-    return 7 if number == 0 else number
+    return kept, (7,) if has_zero and not has_seven else ()

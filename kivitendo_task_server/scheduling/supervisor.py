@@ -205,7 +205,7 @@ class Supervisor:
         self._hooks.status(
             self._tenants.problem
             or self._service.hold.reason()
-            or f"{len(states)} tenants, {busy} running jobs"
+            or f"{_count(len(states), 'tenant')}, {_count(busy, 'running job')}"
             + (f", {failing} failing" if failing else "")
         )
 
@@ -322,3 +322,7 @@ class Supervisor:
     def _interrupt_all(self, reason: str) -> None:
         for worker in self._pool.workers:
             worker.interrupt(reason)
+
+
+def _count(number: int, name: str) -> str:
+    return f"{number} {name}" if number == 1 else f"{number} {name}s"

@@ -32,7 +32,8 @@ def refused(result: subprocess.CompletedProcess[str], code: int, *parts: str) ->
 
 def test_a_missing_configuration_file(installation: KivitendoDir) -> None:
     """Weakness 9: the original silently runs with the defaults."""
-    for words in (("start", "-c", "config/typo.conf"), ("check", "-c", "config/typo.conf")):
+    for command in ("start", "check", "status", "stop", "restart", "reload", "debug"):
+        words = (command, "-c", "config/typo.conf")
         refused(installation.run(*words), 6, "config/typo.conf", "does not exist", "-c")
     (installation.path / "config/kivitendo.conf").unlink()
     (installation.path / "config/kivitendo.conf.default").unlink()
@@ -130,7 +131,7 @@ def test_check_tells_what_would_hold_back_all_jobs(installation: KivitendoDir) -
 
 
 def test_check_names_the_tenants_that_would_be_held_back(
-    installation: KivitendoDir, new_database: NewDatabase
+    kivitendo_dir: KivitendoDir, new_database: NewDatabase
 ) -> None:
     good, old = new_database(), new_database()
     for name, access in (
@@ -138,12 +139,12 @@ def test_check_names_the_tenants_that_would_be_held_back(
         ("Alt", old),
         ("Gesperrt", replace(good, name="nirgends")),
     ):
-        installation.add_tenant(name, access)
-    scripts = installation.path / "sql/Pg-upgrade2"
+        kivitendo_dir.add_tenant(name, access)
+    scripts = kivitendo_dir.path / "sql/Pg-upgrade2"
     scripts.mkdir(parents=True)
     (scripts / "new.sql").write_text("-- @tag: of_tomorrow\nSELECT 1;\n")
     execute(good, "INSERT INTO schema_info (tag) VALUES ('of_tomorrow')")
-    check = installation.run("check")
+    check = kivitendo_dir.run("check")
     assert check.returncode == 1
     assert check.stdout.splitlines()[0] == "Configuration looks okay"
     head, upgrade, refusal = check.stderr.splitlines()

@@ -205,6 +205,24 @@ def test_extensions_of_the_minute_field(spec: str, values: tuple[int, ...] | Non
         assert Schedule.parse(spec).minute.values == values
 
 
+@pytest.mark.parametrize(
+    ("field", "weekdays"),
+    [
+        ("!0", (1, 2, 3, 4, 5, 6, 7)),
+        ("!7", (1, 2, 3, 4, 5, 6)),
+        ("0-6,!0", (1, 2, 3, 4, 5, 6)),
+        ("0-6,!7", (1, 2, 3, 4, 5, 6, 7)),
+        ("0-7,!7", (1, 2, 3, 4, 5, 6, 7)),
+        ("0,7,!0", (7,)),
+        ("0,0", (7,)),
+        ("<3", (1, 2)),
+    ],
+)
+def test_exclusions_come_before_sunday_becomes_seven(field: str, weekdays: tuple[int, ...]) -> None:
+    """d.3: the expanded list is what has its 0 turned into 7; a ``*`` begins at 1 (``*/2``)."""
+    assert Schedule.parse(f"0 0 * * {field}").weekday.values == weekdays
+
+
 def test_remarks_name_what_is_accepted_and_means_something_else() -> None:
     schedule = Schedule.parse("5/15 */0 1,MON * 1-5,5,5 root")
     texts = " | ".join(schedule.remarks)
@@ -212,6 +230,7 @@ def test_remarks_name_what_is_accepted_and_means_something_else() -> None:
         assert part in texts
     assert "every weekday" in texts
     assert Schedule.parse("0 3 * * *").remarks == ()
+    assert "Sunday is also 7" in Schedule.parse("0 3 * * !0").remarks[0]
 
 
 def test_no_next_time_before_the_year_10000() -> None:
