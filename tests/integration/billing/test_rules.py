@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 import pytest
 from orders import Books
 
@@ -142,3 +144,156 @@ def test_units_upon_units(books: Books, unit: str, base_qty: str) -> None:
     books.config(books.order({"qty": "2", "unit": unit}))
     books.bill()
     assert books.value("SELECT base_qty::text FROM invoice") == base_qty
+
+
+def test_a_price_factor_without_a_value_is_one(books: Books) -> None:
+    books.rows(
+        "INSERT INTO price_factors (id, description, factor, sortkey) VALUES (699, 'je', NULL, 9)"
+    )
+    books.rows("UPDATE parts SET price_factor_id = 699 WHERE id = 2003")
+    books.config(books.order({"price_factor_id": 699, "lastcost": "40"}))
+    books.bill()
+    factors = "SELECT price_factor::text, marge_price_factor::text, marge_total::text FROM invoice"
+    assert books.rows(factors) == [("1.00000", "1.00000", "60.00000")]
+
+
+# -- what is not looked at (2.1), and what is remembered (2.4) -------------------------------------
+
+
+def test_what_is_not_looked_at(books: Books) -> None:
+    books.rows("UPDATE customer SET obsolete = true; UPDATE parts SET obsolete = true")
+    books.config(books.order(closed=True, delivered=True))
+    books.config(books.order(record_type="sales_order_intake"))
+    assert len(books.bill().posted) == 2
+
+
+def test_a_cancelled_invoice_stays_billed(books: Books) -> None:
+    books.config()
+    books.bill()
+    books.rows("UPDATE ar SET storno = true")
+    assert not books.bill().posted
+
+
+# -- the end of one-time orders (2.6) --------------------------------------------------------------
+
+
+def test_intakes_are_closed_however_far_back(books: Books) -> None:
+    """Two intakes, a quotation between them and the order; an unrelated and a later one."""
+    first, second, unrelated, later = (
+        books.order(record_type="sales_order_intake") for _ in range(4)
+    )
+    quotation = books.order(record_type="sales_quotation")
+    order = books.order()
+    for earlier, its_successor in (
+        (first, second), (second, quotation), (quotation, order), (order, later), (order, order),
+    ):  # fmt: skip
+        books.rows(
+            "INSERT INTO record_links (from_table, from_id, to_table, to_id)"
+            " VALUES ('oe', %s, 'oe', %s)",
+            earlier, its_successor,
+        )  # fmt: skip
+    books.config(order, periodicity="o")
+    books.bill()
+    closed = {key for (key,) in books.rows("SELECT id FROM oe WHERE closed")}
+    assert closed == {first, second, order}
+    assert not {unrelated, later, quotation} & closed
+
+
+def test_a_project_number_that_is_taken(books: Books) -> None:
+    """The order fails, is not changed and uses up no number; the others are billed."""
+    books.rows(
+        "UPDATE defaults SET order_always_project = true;"
+        "INSERT INTO project (projectnumber, project_type_id, project_status_id)"
+        " VALUES ('AB-1', 1, 1)"
+    )
+    taken = books.config(books.order(), periodicity="o")
+    free = books.config(books.order(), periodicity="o")
+    quotation = books.config(books.order(record_type="sales_quotation"), periodicity="o")
+    monthly = books.config(books.order())
+    outcome = books.bill()
+    (failure,) = outcome.failures
+    assert failure.config_id == taken and "a project with number" in failure.message
+    assert [one.config_id for one in outcome.posted] == [free, quotation, monthly]
+    assert not books.faults()
+    assert books.rows(
+        "SELECT oe.ordnumber, oe.closed, project.projectnumber FROM oe"
+        "  LEFT JOIN project ON project.id = globalproject_id ORDER BY oe.id"
+    ) == [
+        (books.ordnumber(taken), False, None),
+        (books.ordnumber(free), True, books.ordnumber(free)),
+        (books.ordnumber(quotation), True, None),
+        (books.ordnumber(monthly), False, None),
+    ]
+
+
+# -- addresses and custom variables (5.2.3, 5.4) ---------------------------------------------------
+
+
+def test_an_order_with_two_addresses_keeps_the_customers(books: Books) -> None:
+    shipto = books.value(
+        "INSERT INTO shipto (trans_id, module, shiptoname) VALUES (1001, 'CT', 'Lager')"
+        " RETURNING shipto_id"
+    )
+    order = books.order(shipto_id=shipto)
+    books.rows(
+        "INSERT INTO shipto (trans_id, module, shiptoname) VALUES (%s, 'OE', 'Rampe 7')", order
+    )
+    books.config(order)
+    books.bill()
+    assert books.rows("SELECT shipto_id FROM ar") == [(shipto,)]
+    assert books.value("SELECT count(*) FROM shipto WHERE module = 'AR'") == 0
+
+
+def test_only_the_variables_of_items_are_cloned(books: Books) -> None:
+    """Those of other modules and other records with the same id are not; twice is twice."""
+    order = books.order()
+    (item,) = (key for (key,) in books.rows("SELECT id FROM orderitems"))
+    for config, sub_module, text in (
+        (901, "orderitems", "eins"), (901, "orderitems", "eins"), (903, "orderitems", None),
+        (921, "orderitems", "anderes Modul"), (901, "", "Artikel"), (901, "invoice", "Rechnung"),
+    ):  # fmt: skip
+        books.rows(
+            "INSERT INTO custom_variables (config_id, trans_id, sub_module, text_value)"
+            " VALUES (%s, %s, %s, %s)",
+            config, item, sub_module, text,
+        )  # fmt: skip
+    books.config(order)
+    books.bill()
+    assert books.rows(
+        "SELECT config_id, text_value, bool_value FROM custom_variables"
+        "  JOIN invoice ON invoice.id = custom_variables.trans_id"
+        " WHERE sub_module = 'invoice' ORDER BY config_id"
+    ) == [(901, "eins", False), (901, "eins", False), (903, None, False)]
+
+
+# -- numbers (5.8) ---------------------------------------------------------------------------------
+
+
+def test_numbers_differ_by_case_and_patterns_are_text(books: Books) -> None:
+    books.rows("UPDATE defaults SET invnumber = 'RE<%current_year%>-009'")
+    for present in ("re<%current_year%>-010", "RE<%current_year%>-011", "RE<%current_year%>-12"):
+        books.rows(
+            "INSERT INTO ar (invnumber, customer_id, taxzone_id, currency_id)"
+            " VALUES (%s, 1001, 401, 1)",
+            present,
+        )
+    books.configs(2)
+    outcome = books.bill()
+    assert [one.invnumber for one in outcome.posted] == [
+        "RE<%current_year%>-010", "RE<%current_year%>-012",
+    ]  # fmt: skip
+
+
+# -- cycles (4) ------------------------------------------------------------------------------------
+
+
+def test_four_years_from_a_leap_day_have_no_last_invoice(books: Books) -> None:
+    from_leap_day = books.order({"sellprice": "99.99"})
+    books.config(
+        from_leap_day, periodicity="y", order_value_periodicity="4", start_date="2024-02-29"
+    )
+    books.bill(date(2029, 3, 15))
+    assert [str(period) for _, period in books.billed()] == [
+        "2024-02-29", "2025-03-01", "2026-03-01", "2027-03-01", "2028-03-01", "2029-03-01",
+    ]  # fmt: skip
+    assert books.rows("SELECT DISTINCT sellprice::text FROM invoice") == [("25.00000",)]
