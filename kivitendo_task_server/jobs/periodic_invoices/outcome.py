@@ -167,9 +167,9 @@ class Recorder:
         self._log.warning("%s", text, extra=fields("invoice_warning"))
 
     def repeated(self, invoices: int, error: Exception) -> None:
-        """A block that failed and is billed invoice by invoice."""
+        """A block that failed and is tried again in smaller ones, at last invoice by invoice."""
         self._log.info(
-            "a block of %d invoices is repeated one by one: %s",
+            "a block of %d invoices is repeated in smaller ones: %s",
             invoices,
             failure_text(error),
             extra=fields("block_repeated"),

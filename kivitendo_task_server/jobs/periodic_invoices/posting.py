@@ -7,7 +7,7 @@ committing is the caller's business (see run.py).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from itertools import islice
@@ -20,6 +20,10 @@ from kivitendo_task_server.database.schema import Columns
 from kivitendo_task_server.errors import TaskServerError
 from kivitendo_task_server.jobs.periodic_invoices import closing
 from kivitendo_task_server.jobs.periodic_invoices.arithmetic import sent
+from kivitendo_task_server.jobs.periodic_invoices.cloning import (
+    clone_addresses,
+    clone_item_variables,
+)
 from kivitendo_task_server.jobs.periodic_invoices.copying import copy_rows
 from kivitendo_task_server.jobs.periodic_invoices.master_data import Cursor, Defaults
 from kivitendo_task_server.jobs.periodic_invoices.model import (
@@ -69,9 +73,16 @@ def write(
         for key, invnumber, planned in zip(reserved.ar_ids, reserved.numbers, block, strict=True)
     ]
     _write_heads(cursor, numbered, columns["ar"])
-    _clone_addresses(cursor, numbered, reserved.shipto_ids, columns["shipto"])
+    addresses = [
+        (one.planned.order.own_shipto_id, next(reserved.shipto_ids), one.ar_id)
+        for one in numbered
+        if one.planned.order.own_shipto_id is not None
+    ]
+    clone_addresses(cursor, addresses, columns["shipto"])
     lines = _write_lines(cursor, numbered, reserved.line_ids, columns["invoice"])
-    _clone_item_variables(cursor, lines)
+    clone_item_variables(
+        cursor, [(line.item_id, key) for key, line in lines if line.has_custom_variables]
+    )
     _write_links(cursor, numbered, lines)
     _write_postings(cursor, numbered, reserved.database_date)
     _allocate(cursor, numbered)
@@ -231,64 +242,3 @@ def _mark_once_items(cursor: Cursor, numbered: list[_Numbered]) -> None:
             "   AND orderitems.recurring_billing_invoice_id IS NULL",
             ([item for item, _ in pairs], [ar_id for _, ar_id in pairs]),
         )
-
-
-def _clone_item_variables(cursor: Cursor, lines: list[tuple[int, Line]]) -> None:
-    """Custom variables of the items go to the invoice's rows (5.4)."""
-    pairs = [(line.item_id, key) for key, line in lines if line.has_custom_variables]
-    _clone_variables(cursor, pairs, "orderitems", "IC", "invoice")
-
-
-def _clone_addresses(
-    cursor: Cursor, numbered: list[_Numbered], ids: Iterator[int], present: frozenset[str]
-) -> None:
-    """An order's own delivery address becomes one of the invoice's own (5.2.3)."""
-    clones = [
-        (one.planned.order.own_shipto_id, next(ids), one.ar_id)
-        for one in numbered
-        if one.planned.order.own_shipto_id is not None
-    ]
-    if not clones:
-        return
-    fixed = {"shipto_id", "trans_id", "module", "itime", "mtime"}
-    names = ", ".join(sorted(present - fixed))
-    old, new, invoices = ([clone[n] for clone in clones] for n in range(3))
-    cursor.execute(
-        f"INSERT INTO shipto (shipto_id, trans_id, module, {names})"  # noqa: S608
-        f" SELECT clone.new_id, clone.ar_id, 'AR', {names}"
-        "   FROM unnest(%s::int[], %s::int[], %s::int[]) clone (old_id, new_id, ar_id)"
-        "   JOIN shipto ON shipto.shipto_id = clone.old_id",
-        (old, new, invoices),
-    )
-    _clone_variables(cursor, [(clone[0], clone[1]) for clone in clones], "", "ShipTo", "")
-
-
-def _clone_variables(
-    cursor: Cursor,
-    pairs: Iterable[tuple[int | None, int]],
-    sub_module: str,
-    module: str,
-    new_sub_module: str,
-) -> None:
-    pairs = list(pairs)
-    if not pairs:
-        return
-    cursor.execute(
-        "INSERT INTO custom_variables (config_id, trans_id, sub_module, bool_value,"
-        "                              timestamp_value, text_value, number_value)"
-        " SELECT variable.config_id, clone.new_id, %s, coalesce(variable.bool_value, false),"
-        "        variable.timestamp_value, variable.text_value, variable.number_value"
-        "   FROM unnest(%s::int[], %s::int[]) clone (old_id, new_id)"
-        "   JOIN custom_variables variable"
-        "     ON variable.trans_id = clone.old_id AND variable.sub_module = %s"
-        "   JOIN custom_variable_configs config"
-        "     ON config.id = variable.config_id AND config.module = %s"
-        "  ORDER BY clone.new_id, variable.id",
-        (
-            new_sub_module,
-            [old for old, _ in pairs],
-            [new for _, new in pairs],
-            sub_module,
-            module,
-        ),
-    )

@@ -10,6 +10,7 @@ import pytest
 from orders import Books, periods, stopping_at
 
 from kivitendo_task_server.errors import DatabaseError
+from kivitendo_task_server.jobs.periodic_invoices.ahead import FIRST_BLOCK
 
 MARCH = date(2026, 3, 1)
 
@@ -129,14 +130,19 @@ CREATE TRIGGER refuse BEFORE INSERT ON invoice FOR EACH ROW EXECUTE FUNCTION ref
 """
 
 
-@pytest.mark.parametrize("place", [0, 30, 49, 50, 65])
-def test_a_block_that_the_database_refuses_is_repeated_singly(books: Books, place: int) -> None:
+@pytest.mark.parametrize(
+    ("place", "others"), [(0, 70), (30, 70), (49, 70), (50, 70), (65, 70), (FIRST_BLOCK + 70, 170)]
+)
+def test_a_block_that_the_database_refuses_is_repeated_singly(
+    books: Books, place: int, others: int, caplog: pytest.LogCaptureFixture
+) -> None:
     """Only the refused period and the one after it are missing; numbers go on in order."""
+    caplog.set_level("INFO", "billing")
     books.rows(REFUSE)
     before = books.configs(place)
     bad = books.config(books.order({"description": "refused <%current_month%>"}),
                        start_date="2026-01-01")  # fmt: skip
-    after = books.configs(70 - place)
+    after = books.configs(others - place)
     outcome = books.bill()
     assert books.billed() == [
         *((config, MARCH) for config in before),
@@ -147,7 +153,10 @@ def test_a_block_that_the_database_refuses_is_repeated_singly(books: Books, plac
     assert (failure.config_id, str(failure.period)) == (bad, "2026-02-01")
     assert "does not like it" in failure.message
     assert outcome.skipped == [f"order {failure.ordnumber}: 2026-03-01, until 2026-02-01 is billed"]
-    assert [one.invnumber for one in outcome.posted] == [str(n) for n in range(1, 72)]
+    assert [one.invnumber for one in outcome.posted] == [str(n) for n in range(1, others + 2)]
+    # a block of more than the first one's size is first tried in smaller ones
+    repeated = [text for text in caplog.messages if "is repeated" in text]
+    assert len(repeated) == (2 if others > 2 * FIRST_BLOCK else 1)
     assert not books.faults()
 
 
