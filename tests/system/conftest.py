@@ -1,4 +1,4 @@
-"""What the system tests share: the programs they need, the wheel of this checkout."""
+"""What the system tests share: the programs they need, this checkout as wheel and as package."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from system.apt import Packages, tool
 from system.inside import build_wheel
 
 
@@ -19,7 +20,15 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session", autouse=True)
 def programs() -> None:
     """Root on Debian has had them installed by tools/test: a missing one must not go unnoticed."""
-    wanted = ("mmdebstrap", "systemd-nspawn", "lintian", "dpkg-deb", "zsh")
+    wanted = ("mmdebstrap", "systemd-nspawn", "lintian", "piuparts", "dpkg-deb", "zsh")
     missing = [name for name in wanted if not shutil.which(name)]
     if missing:
         pytest.fail(f"not installed: {', '.join(missing)} (tools/test installs what is needed)")
+
+
+@pytest.fixture(scope="session")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> Packages:
+    """The Debian package of this checkout, by tools/build-deb."""
+    folder = tmp_path_factory.mktemp("debian")
+    tool("build-deb", "--output", folder / "built")
+    return Packages(folder)

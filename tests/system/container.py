@@ -53,11 +53,13 @@ class Spec:
     suite: str
     init: Init
     packages: tuple[str, ...] = ()
+    downloaded: tuple[str, ...] = ()
+    """Packages that are not installed, but lie in /srv/downloaded with all they need."""
 
     @property
     def name(self) -> str:
         """Unique to the contents: the packages are told by a checksum."""
-        text = " ".join(self.all_packages())
+        text = " ".join([*self.all_packages(), *(f"({name})" for name in self.downloaded)])
         return f"{self.suite}-{self.init}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
 
     def all_packages(self) -> list[str]:
@@ -88,9 +90,11 @@ def _build(spec: Spec, place: Path) -> None:
     unfinished = place.with_suffix(".unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     built = subprocess.run(
-        ["mmdebstrap", "--variant=minbase", f"--include={','.join(spec.all_packages())}",
+        # with mounts of its own: if it is killed, they are gone as well
+        ["unshare", "--mount", "mmdebstrap", "--variant=minbase",
+         f"--include={','.join(spec.all_packages())}",
          "--aptopt=Acquire::Retries \"3\"", "--format=directory",
-         *_customisation(spec.init), spec.suite, unfinished],
+         *_customisation(spec), spec.suite, unfinished],
         env={"PATH": CLEAN_PATH, "HOME": "/root", "DEBIAN_FRONTEND": "noninteractive"},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
@@ -101,11 +105,19 @@ def _build(spec: Spec, place: Path) -> None:
     unfinished.rename(place)
 
 
-def _customisation(init: Init) -> Iterator[str]:
+def _customisation(spec: Spec) -> Iterator[str]:
     """What a container needs beyond the packages."""
     yield '--customize-hook=echo container >"$1/etc/hostname"'
     yield "--customize-hook=echo '127.0.0.1 localhost container' >\"$1/etc/hosts\""
-    if init != "systemd":
+    if spec.downloaded:
+        yield '--customize-hook=rm -f "$1"/var/cache/apt/archives/*.deb'
+        yield (
+            '--customize-hook=APT_CONFIG="$MMDEBSTRAP_APT_CONFIG" apt-get -q -y --download-only'
+            f" --no-install-recommends install {' '.join(spec.downloaded)}"
+        )
+        yield '--customize-hook=mkdir "$1/srv/downloaded"'
+        yield '--customize-hook=mv "$1"/var/cache/apt/archives/*.deb "$1/srv/downloaded"'
+    if spec.init != "systemd":
         # no terminals; the loopback interface must be brought up by the system itself
         yield "--customize-hook=sed -i 's/^[0-9]:.*getty/#&/' \"$1/etc/inittab\""
         yield "--customize-hook=printf 'auto lo\\niface lo inet loopback\\n'" \
@@ -217,12 +229,20 @@ class Container:
 
         Both outputs are captured. Raises AssertionError with them if it fails and ``check``.
         """
+        return self._completed(
+            self.command(*argv, user=user, environment=environment), check, options
+        )
+
+    def command(
+        self, *argv: str, user: str | None = None, environment: Mapping[str, str] | None = None
+    ) -> list[str]:
+        """The command as it is run from outside by :meth:`run`."""
         assignments = [f"{key}={value}" for key, value in (environment or {}).items()]
         inside = ["env", "-i", f"PATH={CLEAN_PATH}", "HOME=/root", "LC_ALL=C.UTF-8", "TERM=dumb",
                   *assignments]  # fmt: skip
         if user:
             inside += ["runuser", "-u", user, "--"]
-        return self._completed([*self._enter(), *inside, *argv], check, options)
+        return [*self._enter(), *inside, *argv]
 
     def shell(self, script: str, **options: Any) -> str:
         """Run a shell script inside; its output. Options are those of :meth:`run`."""

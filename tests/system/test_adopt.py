@@ -9,22 +9,7 @@ import pytest
 
 from system.container import Container, Spec, tree
 from system.inside import PACKAGES, Inside, until
-
-PERL_SCRIPT = Path(__file__).with_name("stand_in_task_server.pl").read_text()
-SCRIPT = "/var/www/kivitendo-erp/scripts/task_server.pl"
-UNIT = "/etc/systemd/system/kivitendo-task-server.service"
-# as kivitendo delivers it in its essentials: the same name as ours, always restarted
-PERL_UNIT = f"""\
-[Service]
-Type=forking
-User=www-data
-ExecStart={SCRIPT} start
-ExecStop={SCRIPT} stop
-Restart=always
-
-[Install]
-WantedBy=multi-user.target
-"""
+from system.perl_server import SCRIPT, SCRIPT_TEXT, UNIT, UNIT_TEXT
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +18,8 @@ def kivitendo(wheel: Path) -> Iterator[Inside]:
     with Container(tree(Spec("bookworm", "systemd", PACKAGES))) as machine:
         inside = Inside(machine)
         inside.create("Erste GmbH")
-        machine.write(SCRIPT, PERL_SCRIPT, mode=0o755)
-        machine.write(UNIT, PERL_UNIT)
+        machine.write(SCRIPT, SCRIPT_TEXT, mode=0o755)
+        machine.write(UNIT, UNIT_TEXT)
         machine.run("systemctl", "enable", "--now", "kivitendo-task-server.service")
         until(inside.pid, "the Perl task server runs")
         assert inside.install_wheel(wheel) == "/usr/local/bin/kivitendo-task-server"
@@ -55,7 +40,7 @@ def test_adopt_and_undo(kivitendo: Inside) -> None:
     refused = machine.run("kivitendo-task-server", "install", check=False)
     assert refused.returncode != 0
     assert "kivitendo-task-server adopt takes over from it" in refused.stderr
-    assert machine.run("cat", UNIT).stdout == PERL_UNIT
+    assert machine.run("cat", UNIT).stdout == UNIT_TEXT
     assert kivitendo.pid() == perl
 
     machine.run("kivitendo-task-server", "adopt")
@@ -72,8 +57,8 @@ def test_adopt_and_undo(kivitendo: Inside) -> None:
 
     machine.run("kivitendo-task-server", "adopt", "--undo")
     assert kivitendo.pid() is None
-    assert machine.run("cat", SCRIPT).stdout == PERL_SCRIPT
-    assert machine.run("cat", UNIT).stdout == PERL_UNIT
+    assert machine.run("cat", SCRIPT).stdout == SCRIPT_TEXT
+    assert machine.run("cat", UNIT).stdout == UNIT_TEXT
     machine.reboot()
     until(kivitendo.pid, "the Perl task server is started at boot again")
     assert "perl" in command_of(kivitendo)

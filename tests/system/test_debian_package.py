@@ -1,0 +1,285 @@
+"""The .deb from our own apt repository, on booted Debian systems."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from system.apt import (
+    NAME,
+    OLDER,
+    OTHER,
+    QUIET,
+    REPOSITORY,
+    SETTINGS,
+    Packages,
+    apt,
+    booted,
+    clean,
+    invoices,
+    make_folder,
+    make_site,
+    query,
+    running,
+    version,
+)  # fmt: skip
+from system.container import Container
+from system.inside import CHECKOUT, DIRECTORY, Inside, until
+from system.perl_server import SCRIPT, SCRIPT_TEXT, UNIT, UNIT_TEXT
+
+pytestmark = [pytest.mark.system, pytest.mark.xdist_group("debian")]
+
+# what changes by itself
+NOT_OURS = (
+    "/root", "/srv", "/var/cache", "/var/lib/apt", "/var/lib/dpkg", "/var/lib/logrotate",
+    "/var/lib/postgresql", "/var/lib/systemd", "/var/lib/ucf", "/var/log", "/var/tmp",
+)  # fmt: skip
+SYSTEMS = [("bookworm", "systemd"), ("bookworm", "sysvinit"), ("trixie", "systemd")]
+# A job that lasts until it is told to end.
+LONG_JOB = """\
+import time
+from pathlib import Path
+
+from kivitendo_task_server.jobs.interface import Job, JobResult
+
+class Long(Job):
+    name = "Long"
+
+    def run(self, context):
+        Path(context.options["began"]).touch()
+        while not Path(context.options["end"]).exists():
+            time.sleep(0.1)
+        return JobResult("not interrupted")
+"""
+
+ENTER_LONG_JOB = (
+    "INSERT INTO background_jobs (type, package_name, active, data) VALUES ('once', 'Long', true,"
+)
+
+
+def on(*systems: tuple[str, str]) -> pytest.MarkDecorator:
+    """Which systems a test's machine is, one after the other."""
+    return pytest.mark.parametrize("booted_one", systems, indirect=True, ids="-".join)
+
+
+@pytest.fixture(scope="module")
+def booted_one(request: pytest.FixtureRequest, packages: Packages) -> Iterator[Container]:
+    """A Debian that has our repository as its only source."""
+    with booted(packages, *request.param) as machine:
+        yield machine
+
+
+@pytest.fixture
+def machine(booted_one: Container) -> Iterator[Container]:
+    """That, without a kivitendo before and after the test."""
+    yield booted_one
+    clean(booted_one)
+
+
+@on(*SYSTEMS)
+def test_life_of_the_package(machine: Container) -> None:
+    # without any kivitendo the package is installed, with all it needs, and says what to do
+    assert machine.run("python3", "-c", "import psycopg2", check=False).returncode
+    said = apt(machine, "install", NAME)
+    assert "the service is not part of the boot process yet" in said
+    assert f"{NAME} install" in said
+    for package in ("python3-croniter", "python3-pyinotify", "python3-psycopg2"):
+        assert f"Setting up {package} " in said
+    apt(machine, "purge", NAME)  # with its dependencies still there, for the comparison
+    before = machine.files(*NOT_OURS)
+    apt(machine, "install", NAME)
+
+    make_site(machine)
+    site = machine.files(*NOT_OURS)
+    said = machine.run(NAME, "install").stdout
+    assert DIRECTORY in said  # found without a question
+    until(lambda: invoices(machine) >= 31, "the orders that are due are billed")
+    assert running(machine)
+    assert machine.run("service", NAME, "status").returncode == 0
+    machine.run("service", NAME, "stop")
+    assert not running(machine)
+    assert machine.run("service", NAME, "status", check=False).returncode != 0
+    machine.run("service", NAME, "start")
+    assert running(machine)
+
+    machine.reboot()
+    until(lambda: running(machine), "started at boot")
+
+    # what the administrator wrote stays when the package is removed, and goes when it is purged
+    machine.shell(f"echo '# mine' >>{SETTINGS}")
+    apt(machine, "remove", NAME)
+    assert "# mine" in machine.run("cat", SETTINGS).stdout
+    until(lambda: not machine.run("pgrep", "-f", "kivitendo_task_server|kivitendo-task-server",
+                                  check=False).stdout, "nothing of ours runs")  # fmt: skip
+
+    # found without a question, started by itself
+    apt(machine, "install", NAME)
+    until(lambda: running(machine), "running after installing again")
+    assert "# mine" in machine.run("cat", SETTINGS).stdout
+
+    apt(machine, "purge", NAME)
+    left = {line for line in machine.files(*NOT_OURS) - before if DIRECTORY not in line}
+    assert left == {"/var/www"}  # the test's own kivitendo is in it
+    assert before - machine.files(*NOT_OURS) == set()
+    ours = {line for line in machine.files(*NOT_OURS) - site if DIRECTORY in line}
+    assert {line.split()[0] for line in ours} <= {
+        f"{DIRECTORY}/users/pid", f"{DIRECTORY}/users/kivitendo-debug.log",
+    }  # fmt: skip
+
+
+@on(*SYSTEMS[:2])
+def test_upgrade_finishes_a_running_job(machine: Container, packages: Packages) -> None:
+    """From an older version, with edited settings; and back to it."""
+    apt(machine, "install", f"{NAME}={OLDER}")
+    machine.write("/usr/lib/python3/dist-packages/long_job.py", LONG_JOB)
+    for file, text in (
+        ("METADATA", "Metadata-Version: 2.1\nName: long-job\nVersion: 1\n"),
+        ("entry_points.txt", "[kivitendo_task_server.jobs]\nLong = long_job:Long\n"),
+    ):
+        machine.write(f"/usr/lib/python3/dist-packages/long_job-1.dist-info/{file}", text)
+    make_site(machine)
+    users = f"{DIRECTORY}/users"
+    options = f"began: {users}/began\nend: {users}/end\n"
+    query(machine, ENTER_LONG_JOB + f" '{options}')")
+    machine.run(NAME, "install")
+    until(lambda: machine.run("test", "-e", f"{users}/began", check=False).returncode == 0,
+          "the long job runs")  # fmt: skip
+    machine.shell(f"echo '# mine' >>{SETTINGS}")
+
+    upgrade = subprocess.Popen(
+        machine.command("apt-get", "-q", "-y", "upgrade", environment=QUIET),
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+    until(lambda: not machine.run("pgrep", "-f", f"{NAME}.prerm", check=False).returncode,
+          "the upgrade stops the service")  # fmt: skip
+    machine.run("touch", f"{users}/end", user="www-data")
+    said, _ = upgrade.communicate(timeout=120)
+    assert upgrade.returncode == 0, said
+    assert version(machine) == f"ii  {packages.version}"
+    history = "SELECT status, result FROM background_job_histories WHERE package_name = 'Long'"
+    assert query(machine, history) == "success|not interrupted"
+    until(lambda: running(machine), "the new version runs")
+    assert "# mine" in machine.run("cat", SETTINGS).stdout
+
+    # what does not run is not started by an upgrade, and a downgrade works
+    machine.run("service", NAME, "stop")
+    apt(machine, "install", "--allow-downgrades", f"{NAME}={OLDER}")
+    assert version(machine) == f"ii  {OLDER}"
+    assert not running(machine)
+    machine.run("service", NAME, "start")
+    assert running(machine)
+    machine.run(NAME, "check-config")
+
+
+@on(SYSTEMS[0])
+def test_two_kivitendo_directories(machine: Container) -> None:
+    """No guess between two: the question's answer decides, also about what was answered before."""
+    for place in (DIRECTORY, OTHER):
+        make_folder(machine, place)
+    said = apt(machine, "install", NAME)
+    assert DIRECTORY in said and OTHER in said
+    assert "the service is not part of the boot process yet" in said
+
+    asked = reconfigure(machine, OTHER, "")
+    assert "Verzeichnis von kivitendo:" in asked.stdout
+    assert "Systembenutzer des Task-Servers:" in asked.stdout
+    assert remembered(machine) == {"kivitendo_dir": OTHER, "run_as": "www-data"}
+    # there is no configuration that could be used: not started, and said so
+    assert "not started: there is no valid configuration yet" in asked.stderr
+    assert not running(machine)
+
+    reconfigure(machine, DIRECTORY, "backup")
+    assert remembered(machine) == {"kivitendo_dir": DIRECTORY, "run_as": "backup"}
+
+
+def reconfigure(machine: Container, *answers: str) -> subprocess.CompletedProcess[str]:
+    """The questions, put to somebody who reads German."""
+    return machine.run(
+        "dpkg-reconfigure", "--priority=low", "--frontend=teletype", NAME,
+        input="".join(f"{answer}\n" for answer in answers), environment={"LANGUAGE": "de.UTF-8"},
+    )  # fmt: skip
+
+
+def remembered(machine: Container) -> dict[str, str]:
+    """The settings that the questions are about."""
+    text = machine.run("cat", SETTINGS).stdout
+    return dict(re.findall(r"^(kivitendo_dir|run_as) *= *(\S+)$", text, re.M))
+
+
+@on(SYSTEMS[0])
+def test_answers_given_beforehand(machine: Container) -> None:
+    """Preseeded answers count, and no question is asked, whatever the priority."""
+    for place in (DIRECTORY, OTHER):
+        make_folder(machine, place)
+    machine.run("debconf-set-selections", input=(
+        f"{NAME} {NAME}/directory string {OTHER}\n{NAME} {NAME}/user string backup\n"
+    ))  # fmt: skip
+    apt(machine, "install", NAME, environment={"DEBIAN_PRIORITY": "low"})
+    assert remembered(machine) == {"kivitendo_dir": OTHER, "run_as": "backup"}
+
+
+@on(SYSTEMS[0])
+def test_an_edited_boot_file_survives_upgrades(machine: Container) -> None:
+    apt(machine, "install", NAME)
+    make_site(machine)
+    machine.run(NAME, "install")
+    unit = f"/etc/systemd/system/{NAME}@.service"
+    machine.shell(f"sed -i 's/^RestartSec=.*/RestartSec=77/' {unit}")
+    apt(machine, "install", "--reinstall", NAME)
+    assert "RestartSec=77" in machine.run("cat", unit).stdout
+    assert running(machine)
+    # what the administrator has disabled stays disabled
+    machine.run("systemctl", "disable", "--now", f"{NAME}.service", f"{NAME}@kivitendo.service")
+    apt(machine, "install", "--reinstall", NAME)
+    assert not running(machine)
+    state = machine.run("systemctl", "is-enabled", f"{NAME}.service", check=False)
+    assert state.stdout.strip() == "disabled"
+
+
+@on(SYSTEMS[0])
+def test_autopkgtest(machine: Container, packages: Packages) -> None:
+    """debian/tests pass on the installed package, in the container itself."""
+    apt(machine, "install", "autopkgtest")
+    machine.run("mkdir", "/srv/tree")
+    subprocess.run(["cp", "-r", CHECKOUT / "debian", f"{machine.root}/srv/tree"], check=True)
+    machine.run("touch", "/srv/tree/debian/files")  # marks a tree that needs no building
+    done = machine.run("autopkgtest", f"{REPOSITORY}/{packages.deb.name}", "/srv/tree",
+                       "--", "null", check=False)  # fmt: skip
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    assert "bills-an-order       PASS" in done.stdout + done.stderr
+
+
+@on(SYSTEMS[0])
+@pytest.mark.parametrize("registered", [False, True], ids=["by-hand", "at-boot"])
+def test_a_perl_task_server_runs(machine: Container, registered: bool) -> None:
+    """It goes on, the package is installed and says how to take over; that works, and back."""
+    kivitendo = Inside(machine)
+    kivitendo.create("Erste GmbH")
+    machine.write(SCRIPT, SCRIPT_TEXT, mode=0o755)
+    if registered:
+        machine.write(UNIT, UNIT_TEXT)
+        machine.run("systemctl", "enable", "--now", f"{NAME}.service")
+    else:
+        machine.run(SCRIPT, "start", user="www-data")
+    until(kivitendo.pid, "the Perl server runs")
+    perl = kivitendo.pid()
+
+    said = apt(machine, "install", NAME)
+    assert f"{NAME} adopt" in said
+    assert version(machine).startswith("ii ")
+    assert kivitendo.pid() == perl
+    assert "perl" in machine.run("ps", "-o", "args=", "-p", str(perl)).stdout
+
+    machine.run(NAME, "adopt")
+    assert machine.run("test", "-d", f"/proc/{perl}", check=False).returncode
+    kivitendo.run_a_job("Erste GmbH")
+    apt(machine, "install", "--reinstall", NAME)
+    assert running(machine)
+
+    apt(machine, "purge", NAME)
+    assert machine.run("cat", SCRIPT).stdout == SCRIPT_TEXT
+    if registered:
+        assert machine.run("cat", UNIT).stdout == UNIT_TEXT
