@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
@@ -37,6 +38,18 @@ def daemon_target(settings: Settings, kivitendo_dir: Path) -> tuple[LogTarget, s
             raise
         return LogTarget("syslog", debug=debug), f"{problem}; the log goes to syslog"
     return LogTarget("file", file, debug), None
+
+
+def changed_target(
+    old: LogTarget, settings: Settings, kivitendo_dir: Path
+) -> tuple[LogTarget, str | None]:
+    """Where to log after a reload, of the kind it was: in the foreground only ``debug`` counts.
+
+    Warning and errors as :func:`daemon_target`.
+    """
+    if old.kind in ("journal", "stderr"):
+        return replace(old, debug=settings.task_server.debug), None
+    return daemon_target(settings, kivitendo_dir)
 
 
 def set_up(target: LogTarget) -> None:

@@ -22,7 +22,7 @@ from daemon import DaemonContext
 from kivitendo_task_server import __version__
 from kivitendo_task_server.clock import SystemClock
 from kivitendo_task_server.config.location import Location
-from kivitendo_task_server.config.settings import Loaded, load
+from kivitendo_task_server.config.settings import Loaded, Settings, load
 from kivitendo_task_server.daemon import logs
 from kivitendo_task_server.daemon.notify import Notifier
 from kivitendo_task_server.daemon.pidfile import AlreadyRunning, PidFile, take_process_name
@@ -179,11 +179,40 @@ def _reporter(plan: Plan, announce: Announce) -> Iterator[Reporter]:
         version=__version__,
         stop_timeout=plan.loaded.settings.task_server.stop_timeout,
     )
-    reporter = Reporter(plan.pid_file, report, Notifier.from_environment(), announce)
+    reporter = Reporter(
+        plan.pid_file, report, Notifier.from_environment(), announce, _Reconfiguration(plan)
+    )
     try:
         yield reporter
     finally:
         remove_report(plan.pid_file)
+
+
+class _Reconfiguration:
+    """What a reload means for the process itself: where and how much it logs."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._directory = plan.location.kivitendo_dir
+        self._run_as = plan.loaded.settings.task_server.run_as
+        self._target = plan.log_target
+
+    def __call__(self, settings: Settings) -> None:
+        try:
+            target, doubt = logs.changed_target(self._target, settings, self._directory)
+            if target != self._target:
+                logs.set_up(target)
+                self._target = target
+        except TaskServerError as error:
+            doubt = f"{error}; the log stays where it is"
+        if doubt:
+            log.warning("%s", doubt, extra=fields("log_target"))
+        run_as = settings.task_server.run_as
+        if run_as != self._run_as:
+            self._run_as = run_as
+            log.warning(
+                "run_as in [task_server] has changed, which takes effect at the next start",
+                extra=fields("run_as_changed", run_as=run_as),
+            )
 
 
 def _serve(plan: Plan, reporter: Reporter) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from kivitendo_task_server.config.settings import Settings
 from kivitendo_task_server.daemon.notify import Notifier
 from kivitendo_task_server.daemon.report import Report, path_for
 from kivitendo_task_server.log import fields, logger
@@ -24,12 +25,17 @@ class Reporter:
         report: Report,
         notifier: Notifier,
         announce: Callable[[str | None], None],
+        configured: Callable[[Settings], None] = lambda settings: None,
     ) -> None:
-        """``announce`` tells whoever called ``start`` that we are ready, with a warning or None."""
+        """``announce`` tells whoever called ``start`` that we are ready, with a warning or None.
+
+        ``configured`` does what a reload means for the process itself.
+        """
         self._file = path_for(pid_file)
         self._report = report
         self._notifier = notifier
         self._announce = announce
+        self._configured = configured
         self._failed = False
         self._write()
 
@@ -70,6 +76,10 @@ class Reporter:
         self._notifier.reloaded(
             f"the old configuration stays in force: {error}" if error else self._report.text
         )
+
+    def configured(self, settings: Settings) -> None:
+        """Other settings are in force; they also say how to log."""
+        self._configured(settings)
 
     def stopping(self) -> None:
         """The end has begun; running jobs get the time they are allowed, from systemd as well."""

@@ -142,8 +142,8 @@ def _checked_entries(
         raise CronError(
             f"Malformed cron field '{text}'",
             where=f"{kind.name} field",
-            remedy=f"numbers {kind.low} to {kind.high}, '*', A-B, each with an optional /STEP,"
-            " in a list with commas; names are not known",
+            remedy=f"numbers {0 if kind is WEEKDAY else kind.low} to {kind.high}, '*', A-B, each"
+            " with an optional /STEP, in a list with commas; names are not known",
         )
     for value in (max(largest), min(smallest)):
         if not kind.low <= value <= kind.high:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
+from kivitendo_task_server.config.settings import Settings
+
 
 class ServiceHooks(Protocol):
     """Calls are cheap, never raise and never block; all of them come from the supervisor's loop."""
@@ -43,6 +45,9 @@ class ServiceHooks(Protocol):
         ``stop_timeout`` (seconds) is the value now in force, if it changed; ``stop`` waits for it.
         """
 
+    def configured(self, settings: Settings) -> None:
+        """Other settings than before are in force, from a reload."""
+
     def stopping(self) -> None:
         """A graceful end has begun; running jobs are being finished."""
 
@@ -58,4 +63,5 @@ class NoHooks:
     def watchdog(self) -> None: ...
     def reloading(self) -> None: ...
     def reloaded(self, error: str | None, stop_timeout: int | None = None) -> None: ...
+    def configured(self, settings: Settings) -> None: ...
     def stopping(self) -> None: ...

@@ -47,7 +47,7 @@ def work(channel: socket.socket, output: int) -> int:
         _limit_memory(batch)
         os.environ.update(batch.settings.environment)
         os.chdir(batch.kivitendo_dir)
-        _log_to(reports)
+        _log_to(reports, debug=batch.settings.task_server.debug)
         Worker(batch, reports).run()
     except runner.Interrupted:
         return INTERRUPTED
@@ -59,10 +59,11 @@ def work(channel: socket.socket, output: int) -> int:
     return 0
 
 
-def _log_to(reports: Reports) -> None:
+def _log_to(reports: Reports, *, debug: bool) -> None:
     root = logging.getLogger()
     ours = logging.getLogger(ROOT)
-    level = ours.getEffectiveLevel()
+    # as the supervisor's when it started; debug may have been switched on since
+    level = min(ours.getEffectiveLevel(), logging.DEBUG if debug else logging.INFO)
     for each in (root, ours):
         each.handlers.clear()
     ours.propagate = True

@@ -171,6 +171,27 @@ def test_reload_tells_what_came_of_it(installation: KivitendoDir) -> None:
     assert installation.pid == pid
 
 
+def test_a_reload_changes_also_how_and_where_is_logged(installation: KivitendoDir) -> None:
+    installation.run("start")
+    pid = installation.pid
+    os.kill(pid, signal.SIGALRM)
+    assert installation.run("reload").returncode == 0
+    assert "action=wake_up" not in installation.log, "a detail, for debug"
+    installation.configure("task_server", debug="1", run_as="nobody")
+    installation.configure("debug", file_name="users/other.log")
+    assert installation.run("reload").returncode == 0
+    os.kill(pid, signal.SIGALRM)
+    other = installation.path / "users/other.log"
+    until(lambda: "action=wake_up" in other.read_text())
+    assert "action=run_as_changed" in other.read_text()
+    installation.configure("debug", file_name="no/such/folder/x.log")
+    assert installation.run("reload").returncode == 0
+    assert installation.run("stop").returncode == 0
+    if not Path("/dev/log").exists():  # which would take its place
+        assert "the log stays where it is" in other.read_text()
+        assert "The task server has ended." in other.read_text()
+
+
 # --- run_as --------------------------------------------------------------------------------------
 
 
