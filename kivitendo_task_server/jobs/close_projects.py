@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from kivitendo_task_server.database.schema import existing_columns
 from kivitendo_task_server.errors import JobFailed
 from kivitendo_task_server.jobs.interface import Job, JobContext
 from kivitendo_task_server.jobs.options import read_options, switch, text
@@ -42,12 +43,19 @@ class CloseProjectsBelongingToClosedSalesOrders(Job):
                     f"No project status named '{options.new_status}' found!",
                     remedy=f"set new_status to one of: {row and row[0]}",
                 )
+            # before 3.9 a boolean told quotations from orders
+            known = existing_columns(context.connection, ["oe"])["oe"]
+            sales_orders = (
+                "record_type = 'sales_order'"
+                if "record_type" in known
+                else "quotation IS NOT TRUE AND customer_id IS NOT NULL"
+            )
             cursor.execute(
-                """UPDATE project
+                f"""UPDATE project
                    SET project_status_id = %(status)s, active = active AND NOT %(inactive)s
                    WHERE project_status_id <> %(status)s
                      AND id IN (SELECT globalproject_id FROM oe
-                                WHERE record_type = 'sales_order' AND closed)""",
+                                WHERE {sales_orders} AND closed)""",  # noqa: S608
                 {"status": status[0], "inactive": options.set_inactive},
             )
         return "1"

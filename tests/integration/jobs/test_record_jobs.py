@@ -123,6 +123,23 @@ def test_projects(projects: Bench, data: str | None, expected: dict[int, Any]) -
     assert _projects(projects) == expected
 
 
+def test_projects_of_releases_without_record_types(projects: Bench) -> None:
+    """Up to 3.8 a boolean told quotations from orders, and the customer sales from purchases."""
+    projects.insert(
+        "customer",
+        [{"id": 9, "name": "K", "taxzone_id": 1, "currency_id": 1, "country_id": 1}],
+    )
+    projects.execute(
+        """ALTER TABLE oe ADD quotation boolean;
+           UPDATE oe SET quotation = record_type = 'sales_quotation', customer_id = 9
+            WHERE globalproject_id <> 5;
+           ALTER TABLE oe DROP record_type"""
+    )
+    projects.run(CloseProjectsBelongingToClosedSalesOrders)
+    closed = _projects(projects)
+    assert closed == {1: (4, False), 2: (4, True), 3: (3, True), 4: (3, True), 5: (1, False)}
+
+
 def test_projects_unknown_status(projects: Bench) -> None:
     before = _projects(projects)
     with pytest.raises(JobFailed) as caught:

@@ -109,6 +109,30 @@ def test_scenario_2_all_is_well(books: Bench, mailbox: Mailbox) -> None:
     assert "# Saldo von Konto 9000 am 01.01.2026: 0" in report
 
 
+EARLIER = """
+INSERT INTO schema_info (tag) VALUES ('release_3_5_8');
+ALTER TABLE tax DROP reverse_charge_chart_id;
+DROP TABLE reconciliation_links;
+"""
+
+
+def test_earlier_releases_skip_what_they_lack(books: Bench, mailbox: Mailbox) -> None:
+    books.execute(EARLIER)
+    report = _report(books, mailbox)
+    assert _failed(report) == []
+    skipped = [line for line in report.splitlines() if " # SKIP " in line]
+    assert [line.split()[1] for line in skipped] == ["22", "27"]
+    assert 'relation "reconciliation_links" does not exist' in skipped[1]
+
+
+def test_release_4_1_lacks_nothing(books: Bench, mailbox: Mailbox) -> None:
+    books.execute(EARLIER.replace("3_5_8", "4_1_0"))
+    books.section("self_test", **ALWAYS)
+    result = books.run(SelfTest)
+    assert result.failed and "reverse_charge_chart_id" in (result.error or "")
+    assert books.value("SELECT count(*) FROM ar") == 1  # the transaction goes on
+
+
 def test_scenario_3(books: Bench, mailbox: Mailbox) -> None:
     books.insert(
         "ar",
