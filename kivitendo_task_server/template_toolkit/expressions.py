@@ -15,7 +15,7 @@ _TOKEN = re.compile(
   | (?P<single>'(?:[^'\\]|\\.)*')
   | (?P<double>"(?:[^"\\]|\\.)*")
   | (?P<name>\$?[A-Za-z_]\w*)
-  | (?P<sign>==|!=|<=|>=|&&|\|\||=>|[-+*/%!<>=?:.,()\[\]{}|_;])
+  | (?P<sign>\.\.|==|!=|<=|>=|&&|\|\||=>|[-+*/%!<>=?:.,()\[\]{}|_;])
     )""",
     re.VERBOSE | re.DOTALL,
 )
@@ -182,7 +182,7 @@ class Parser:
             self.expect(")")
             return self._dotted(inner)
         if self.accept("["):
-            return self._dotted(f"[{', '.join(self._items(']'))}]")
+            return self._list()
         if self.at_end():
             raise ExpressionError("an expression is missing")
         token = self._tokens[self._position]
@@ -197,6 +197,17 @@ class Parser:
             return self._dotted(f"get({quoted(token.text)}{self._optional_arguments()})")
         self._position -= 1
         raise ExpressionError(f"not understood {self._here()}")
+
+    def _list(self) -> str:
+        """What follows ``[``: elements, or a range."""
+        items = self._items("]", "..")
+        if self.accept(".."):
+            last = self.expression()
+            self.expect("]")
+            if len(items) != 1:
+                raise ExpressionError("a range is [FIRST .. LAST]")
+            return self._dotted(f"span({items[0]}, {last})")
+        return self._dotted(f"[{', '.join(items)}]")
 
     def _dotted(self, value: str) -> str:
         while self.accept("."):
@@ -223,9 +234,12 @@ class Parser:
         self.expect("(")
         return self._items(")")
 
-    def _items(self, closing: str) -> list[str]:
+    def _items(self, closing: str, before: str = "") -> list[str]:
+        """Expressions up to ``closing``, which is consumed, or ``before``, which is not."""
         items: list[str] = []
         while not self.accept(closing):
+            if before and self.peek() == before:
+                break
             items.append(self.expression())
             self.accept(",")
         return items

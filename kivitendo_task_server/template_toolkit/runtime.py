@@ -18,6 +18,9 @@ from urllib.parse import quote
 LONGEST_TEXT = 5_000_000
 """Characters; a template that repeats itself must not fill the memory."""
 
+LONGEST_SPAN = 10_000
+"""Numbers in a range."""
+
 
 class EvaluationError(ValueError):
     """What a template asks for cannot be: a wrong argument, or more than is reasonable."""
@@ -32,7 +35,7 @@ class Runtime:
     def functions(self) -> dict[str, Callable[..., Any]]:
         """The functions by the names that translations use."""
         names = ("get", "assign", "default", "each", "dot", "filtered", "truth", "either", "both",
-                 "negated", "compared", "computed", "joined", "shown")  # fmt: skip
+                 "negated", "compared", "computed", "joined", "shown", "span")  # fmt: skip
         return {name: getattr(self, name) for name in names}
 
     def get(self, name: str, *arguments: Any) -> Any:
@@ -83,6 +86,8 @@ class Runtime:
             return _element(value, int(name[:9]))
         method = _METHODS.get(name)
         if method is None:
+            if name in _UNSUPPORTED and not isinstance(value, Mapping):
+                raise EvaluationError(f"the method {name!r} is not supported")
             return None
         return _called(name, method, self, value, *map(self.text, arguments))
 
@@ -138,6 +143,13 @@ class Runtime:
     def joined(self, *parts: Any) -> str:
         """Texts behind each other."""
         return _limited("".join(map(self.text, parts)))
+
+    def span(self, first: Any, last: Any) -> list[int]:
+        """``[first .. last]``: whole numbers."""
+        numbers = range(int(_number(first)), int(_number(last)) + 1)
+        if len(numbers) > LONGEST_SPAN:
+            raise EvaluationError("the range is too long")
+        return list(numbers)
 
     def shown(self, value: Any) -> str:
         """What an expression prints."""
@@ -228,6 +240,12 @@ _METHODS: dict[str, Callable[..., Any]] = {
     "split": lambda run, value, by=" ": run.text(value).split(by or None),
     "list": lambda run, value: _items(value),
 }  # fmt: skip
+
+_UNSUPPORTED = frozenset(
+    {"replace", "remove", "match", "search", "substr", "chunk", "repeat", "nsort", "grep", "slice"}
+    | {"splice", "push", "pop", "shift", "unshift", "merge", "pairs", "sprintf", "ucfirst"}
+)
+"""Template Toolkit has these methods: a mail without what they give would be a poor mail."""
 
 _FILTERS: dict[str, Callable[..., str]] = {
     "html": lambda text: html.escape(text).replace("&#x27;", "&#39;"),
