@@ -29,6 +29,12 @@ def options(parser: argparse.ArgumentParser) -> None:
         group.add_argument(*names, default=argparse.SUPPRESS, **settings)
 
 
+def _job_id(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and 0 < int(text[:11]) < 2**31):
+        raise argparse.ArgumentTypeError("the id of a job is needed, a number from 1 on")
+    return int(text)
+
+
 _OPTIONS: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
     (
         ("-f", "--foreground"),
@@ -50,7 +56,7 @@ _OPTIONS: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
         ("--run-job",),
         {
             "dest": "control_run_job",
-            "type": int,
+            "type": _job_id,
             "metavar": "ID",
             "help": "start, debug: run the job with this id once in every tenant, then end",
         },

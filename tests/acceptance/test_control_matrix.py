@@ -23,7 +23,8 @@ needs_root = pytest.mark.skipif(
 )
 
 HOLDER = """
-import fcntl, os, sys, time
+import fcntl, os, signal, sys, time
+signal.signal(signal.SIGINT, signal.SIG_DFL)  # ignored in what a shell runs in the background
 file = open(sys.argv[1], "a+")
 fcntl.flock(file, fcntl.LOCK_EX)
 file.truncate(0)
@@ -393,6 +394,7 @@ def test_a_link_in_the_place_of_the_pid_file_is_not_followed(installation: Kivit
 @pytest.mark.parametrize(
     "words",
     [[], ["start", "stop"], ["--nonsense", "status"], ["nonsense"], ["--run-job=x", "start"],
+     ["start", "--run-job=0"], ["start", "--run-job=2147483648"],
      ["--run-job=1", "check-config"], ["status", "-c"]],
 )  # fmt: skip
 def test_usage_errors_exit_2(installation: KivitendoDir, words: list[str]) -> None:

@@ -102,6 +102,14 @@ def test_a_doubtful_configuration_is_shown_and_works(installation: KivitendoDir)
     assert "[task_server] debug = off" in installation.log
 
 
+@pytest.mark.parametrize("command", ["start", "debug"])
+def test_an_unknown_time_zone(installation: KivitendoDir, command: str) -> None:
+    environ = {"KIVITENDO_DIR": str(installation.path), "TZ": "Mars/Olympus"}
+    result = installation.run(command, environ=environ)
+    refused(result, 6, "Mars/Olympus", "environment variable TZ", "such as Europe/Berlin")
+    assert not installation.pid_file.exists()
+
+
 def test_an_auth_database_that_is_away_is_waited_for(installation: KivitendoDir) -> None:
     """At boot the database may come later (weaknesses 1 and 2; scripts/boot in section h)."""
     with socket.socket() as closed:
