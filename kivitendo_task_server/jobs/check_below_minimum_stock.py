@@ -82,7 +82,7 @@ def _missing_parts(context: JobContext) -> list[_Part]:
 
 def _table(parts: list[_Part], language: str) -> str:
     lines = ["\t- ".join(_COLUMNS[language])]
-    lines += [f"{p.number}\t- {p.description}\t- {p.onhand:.5f}\t- {p.rop:g}" for p in parts]
+    lines += [f"{p.number}\t- {p.description}\t- {p.onhand:.5f}\t- {p.rop:.15g}" for p in parts]
     return "\n".join([_HEADING[language], *lines]) + "\n"
 
 
@@ -126,7 +126,7 @@ def _html_table(parts: list[_Part], language: str) -> str:
     rows = [f"<tr><th>{number}</th><th>{name}</th><th>{rop}</th><th>{onhand}</th></tr>"]
     rows += [
         f"<tr><td>{escape(p.number)}</td><td>{escape(p.description)}</td>"
-        f"<td>{p.rop:g}</td><td>{p.onhand:.5f}</td></tr>"
+        f"<td>{p.rop:.15g}</td><td>{p.onhand:.5f}</td></tr>"
         for p in parts
     ]
     return "<table>\n" + "\n".join(rows) + "\n</table>"

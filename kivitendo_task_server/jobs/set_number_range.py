@@ -21,6 +21,8 @@ RANGES = (
     *("s_reclamation_record_number", "p_reclamation_record_number"),
 )
 LATEST = timedelta(days=31)
+_KNOWN_SEQUENCES = re.compile("%[aAbBCdDeFgGhHIjklmMnpPrRStTuUVwWyY%]")
+"""Those of the original; others stay as they are, whatever strftime makes of them here."""
 
 
 @dataclass(frozen=True)
@@ -115,5 +117,8 @@ def _annual(last: str, value: int) -> str:
 
 def _monthly(day: date, options: Options) -> str:
     """The same text for all ranges; a number must end with a digit, so that it can be counted."""
-    number = day.strftime(options.monthly_strftime) + options.monthly_postfix
+    date_text = _KNOWN_SEQUENCES.sub(
+        lambda match: day.strftime(match.group()), options.monthly_strftime
+    )
+    number = date_text + options.monthly_postfix
     return number if re.search(r"[0-9]\Z", number) else number + "0"

@@ -79,6 +79,11 @@ def test_stock_scenario_1(parts: Bench, mailbox: Mailbox) -> None:
     assert mailbox.messages == []
 
 
+def test_stock_of_a_million(parts: Bench) -> None:
+    parts.execute("UPDATE parts SET rop = 1234567, onhand = 1000000.5 WHERE partnumber = 'A1'")
+    assert "\t- 1000000.50000\t- 1234567\n" in (parts.run(CheckBelowMinimumStock).error or "")
+
+
 def test_stock_in_english(parts: Bench) -> None:
     parts.user = replace(parts.user, countrycode="en")
     error = parts.run(CheckBelowMinimumStock).error

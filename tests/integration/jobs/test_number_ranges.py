@@ -60,6 +60,7 @@ def started(bench: Bench) -> Bench:
             ("2026-11-22-A0001",) * 15,
         ),
         ("monthly: 1\nmonthly_postfix: X", ("26-11-X0",) * 15),
+        ("monthly: 1\nmonthly_strftime: '%-d%f%Q%Ey%{nix}%%%b'", ("%-d%f%Q%Ey%{nix}%Nov000",) * 15),
         ("monthly_strftime: '%Y'\nmonthly: no", YEAR),
         ("result: xyz", YEAR),
     ],
