@@ -70,6 +70,14 @@ def as_real(value: float) -> float:
     return stored
 
 
+def real_sum(one: float, other: float) -> float:
+    """What PostgreSQL makes of the sum of two values of type ``real``, each rounded to it before.
+
+    Nearly, but not always, ``as_real(one + other)``.
+    """
+    return as_real(_single(one) + _single(other))
+
+
 def _single(value: float) -> float:
     single: float = struct.unpack("f", struct.pack("f", value))[0]
     return single

@@ -12,7 +12,7 @@ import psycopg2.extensions
 
 from kivitendo_task_server.database.connection import Connection
 from kivitendo_task_server.errors import TaskServerError
-from kivitendo_task_server.jobs.periodic_invoices.arithmetic import as_real, number
+from kivitendo_task_server.jobs.periodic_invoices.arithmetic import number, real_sum
 from kivitendo_task_server.jobs.periodic_invoices.model import Part, Purchase, TaxKey
 
 Cursor = psycopg2.extensions.cursor
@@ -146,7 +146,7 @@ class MasterData:
         for purchases in self.purchases.values() if taken else ():
             used = [purchase for purchase in purchases if purchase.id in taken]
             for purchase in used:
-                purchase.allocated = as_real(purchase.allocated + taken[purchase.id])
+                purchase.allocated = real_sum(purchase.allocated, taken[purchase.id])
                 purchases.remove(purchase)
                 purchases.append(purchase)
 

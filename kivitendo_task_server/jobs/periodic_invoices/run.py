@@ -29,7 +29,7 @@ from kivitendo_task_server.jobs.periodic_invoices.ahead import (
     in_blocks,
     post_all,
 )
-from kivitendo_task_server.jobs.periodic_invoices.arithmetic import as_real
+from kivitendo_task_server.jobs.periodic_invoices.arithmetic import real_sum
 from kivitendo_task_server.jobs.periodic_invoices.due import (
     Circumstances,
     Due,
@@ -201,7 +201,7 @@ class BillingRun:
             changed = locked.changed
             for planned in locked.kept:
                 for key, taken in planned.taken.items():
-                    due.allocated[key] = as_real(due.allocated[key] + taken)
+                    due.allocated[key] = real_sum(due.allocated[key], taken)
         for config_id in dict.fromkeys(changed):
             self._bill_singly(config_id)
         if changed and due.planner.master.defaults.perpetual:

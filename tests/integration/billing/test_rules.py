@@ -297,3 +297,25 @@ def test_four_years_from_a_leap_day_have_no_last_invoice(books: Books) -> None:
         "2024-02-29", "2025-03-01", "2026-03-01", "2027-03-01", "2028-03-01", "2029-03-01",
     ]  # fmt: skip
     assert books.rows("SELECT DISTINCT sellprice::text FROM invoice") == [("25.00000",)]
+
+
+# -- goods (6.9) -----------------------------------------------------------------------------------
+
+
+def test_fractions_of_goods_are_planned_as_the_database_adds_them(
+    books: Books, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Two blocks of invoices take from one purchase; the second is as it was planned."""
+    caplog.set_level("INFO", "billing")
+    books.rows("UPDATE defaults SET inventory_system = 'perpetual'")
+    books.rows(
+        "INSERT INTO invoice (trans_id, parts_id, position, qty, base_qty, allocated, sellprice,"
+        " discount) VALUES (1, 2011, 1, -1000, -1000, 0, 5, 0)"
+    )
+    for _ in range(70):
+        books.config(books.order({"parts_id": 2011, "qty": "0.1"}))
+    outcome = books.bill()
+    assert len(outcome.posted) == 70
+    assert "repeated" not in caplog.text
+    (taken,) = books.rows("SELECT allocated FROM invoice WHERE base_qty < 0")
+    assert taken[0] != 7 and abs(taken[0] - 7) < 1e-4

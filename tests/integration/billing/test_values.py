@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from kivitendo_task_server.database.connection import connect
 from kivitendo_task_server.demo.postgres import EmbeddedPostgres
-from kivitendo_task_server.jobs.periodic_invoices.arithmetic import as_real
+from kivitendo_task_server.jobs.periodic_invoices.arithmetic import as_real, real_sum
 from kivitendo_task_server.jobs.periodic_invoices.copying import copy_rows
 from kivitendo_task_server.jobs.periodic_invoices.master_data import text_cursor
 
@@ -76,3 +76,21 @@ def test_real_is_what_the_column_gives_back(cursor: Cursor, values: list[float])
     """``as_real`` stands for writing into a column of type real and reading its text again."""
     cursor.execute("SELECT v::real FROM unnest(%s::text[]) v", ([repr(v) for v in values],))
     assert [as_real(value) for value in values] == [float(text) for (text,) in cursor]
+
+
+# quantities as they are taken from stock: hundredths, thirds
+taken = st.one_of(
+    st.integers(0, 10**6).map(lambda n: n / 100), st.integers(1, 10**4).map(lambda n: n / 3)
+)
+
+
+@given(st.lists(st.tuples(taken, taken), min_size=1, max_size=60))
+@example([(529.94, 2021.0)])
+@settings(max_examples=60)
+def test_sums_of_reals_are_the_databases(cursor: Cursor, values: list[tuple[float, float]]) -> None:
+    """Stock that is taken in memory is what the database then says, or the plan is thrown away."""
+    ones, others = ([repr(pair[n]) for pair in values] for n in (0, 1))
+    cursor.execute(
+        "SELECT a::real + b::real FROM unnest(%s::text[], %s::text[]) v (a, b)", (ones, others)
+    )
+    assert [real_sum(*pair) for pair in values] == [float(text) for (text,) in cursor]
