@@ -9,7 +9,7 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
@@ -26,6 +26,24 @@ class EvaluationError(ValueError):
     """What a template asks for cannot be: a wrong argument, or more than is reasonable."""
 
 
+@dataclass(frozen=True)
+class _Plugin:
+    """What ``USE`` gives: of all that plugins can do, only what texts are made with."""
+
+    name: str
+
+    def call(self, method: str, *arguments: str) -> str:
+        """What it would print. Raises EvaluationError for all that we do not have."""
+        if method in ("t8", "escape", "html") and arguments:
+            text = arguments[0]
+            if method != "t8":
+                return _FILTERS["html"](text)
+            for number, value in enumerate(arguments[1:], 1):
+                text = text.replace(f"#{number}", value)
+            return text  # not translated: kivitendo's dictionaries are Perl
+        raise EvaluationError(f"{self.name}.{method} of a plugin is not supported")
+
+
 class Runtime:
     """The variables of one rendering and the functions that its template calls."""
 
@@ -35,7 +53,7 @@ class Runtime:
     def functions(self) -> dict[str, Callable[..., Any]]:
         """The functions by the names that translations use."""
         names = ("get", "assign", "default", "each", "dot", "filtered", "truth", "either", "both",
-                 "negated", "compared", "computed", "joined", "shown", "span")  # fmt: skip
+                 "negated", "compared", "computed", "joined", "shown", "span", "use")  # fmt: skip
         return {name: getattr(self, name) for name in names}
 
     def get(self, name: str, *arguments: Any) -> Any:
@@ -45,6 +63,11 @@ class Runtime:
     def assign(self, name: str, value: Any) -> str:
         """Set a variable; nothing is printed."""
         self._variables[name] = value
+        return ""
+
+    def use(self, name: str, plugin: str) -> str:
+        """Have a plugin of Template Toolkit's or kivitendo's by this name."""
+        self._variables[name] = _Plugin(plugin)
         return ""
 
     def default(self, name: str, value: Any) -> str:
@@ -78,6 +101,8 @@ class Runtime:
     def dot(self, value: Any, key: Any, *arguments: Any) -> Any:
         """``value.key``: a dictionary's or dataclass's entry, a list's element, or a method."""
         name = self.text(key)
+        if isinstance(value, _Plugin):
+            return value.call(name, *map(self.text, arguments))
         if isinstance(value, Mapping) and name in value:
             return value[name]
         if is_dataclass(value) and name in {each.name for each in fields(value)}:

@@ -63,9 +63,8 @@ class _Translator:
         word = parser.peek()
         if word in _UNSUPPORTED:
             raise ExpressionError(f"the directive {word} is not supported")
-        if word == "USE":
-            while not parser.at_end() and parser.peek() != ";":
-                parser.skip()
+        if parser.accept("USE"):
+            self._use(parser)
         elif parser.accept("IF", "UNLESS"):
             self._block("if " + _condition(parser, word), word, line, "endif")
         elif parser.accept("ELSIF"):
@@ -82,6 +81,15 @@ class _Translator:
             self._end()
         else:
             self._simple(parser)
+
+    def _use(self, parser: Parser) -> None:
+        """``USE Plugin``, ``USE name = Plugin(arguments)``; the arguments do not matter."""
+        name = plugin = parser.name()
+        if parser.accept("="):
+            plugin = parser.name()
+        self.output.append(f"{VARIABLE[0]} use({quoted(name)}, {quoted(plugin)}) {VARIABLE[1]}")
+        while not parser.at_end() and parser.peek() != ";":
+            parser.skip()
 
     def _simple(self, parser: Parser) -> None:
         """A statement that may have a condition behind it."""

@@ -109,6 +109,8 @@ DATA: dict[str, Any] = {
         ("[% 'Guten Tag' | $T8 %]", "Guten Tag"),
         # what is left out
         ("[% USE P %][% USE T8; USE date(format = '%d') %]x", "x"),
+        ("[% USE LxERP; LxERP.t8('Job #1 failed: #2', key, list.0) %]", "Job name failed: a"),
+        ("[% USE H = HTML %][% H.escape(name) %]", "Müller &amp; &lt;Söhne&gt;"),
         ("[%# a comment [ ' \n more %]x[%-# one -%] y", "x y"),
         ("[% name # the rest is a comment\n | html %]", "Müller &amp; &lt;Söhne&gt;"),
         ("[% %]x[%%]", "x"),
@@ -164,6 +166,8 @@ def test_chomp_flags(template: str, expected: str) -> None:
         ("[% SET a.b = 1 %]", 1, "'=' expected"),
         ("[% x = %]", 1, "missing"),
         ("\n[% x.replace('a', 'b') %]", 2, "the method 'replace' is not supported"),
+        ("[% USE LxERP %]\n[% LxERP.format_amount(1) %]", 2, "LxERP.format_amount of a plugin"),
+        ("[% USE %]", 1, "a name expected"),
         ("[% [1, 2..3] %]", 1, "a range is [FIRST .. LAST]"),
         ("[% [1..1e9] %]", 1, "expected"),
         ("[% [1..1000000000] %]", 1, "too long"),
