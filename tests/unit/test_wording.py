@@ -194,7 +194,7 @@ def test_text_without_marks_stays(template: str) -> None:
         st.one_of(
             st.tuples(st.just("known"), st.sampled_from(NAMES)),
             st.tuples(st.just("unknown"), st.from_regex(r"x[a-z0-9_]{0,8}", fullmatch=True)),
-            st.tuples(st.just("plain"), st.text(st.characters(exclude_characters="<%>&"))),
+            st.tuples(st.just("plain"), st.text(st.characters(blacklist_characters="<%>&"))),
         )
     )
 )
