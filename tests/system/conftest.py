@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from system import rpm
 from system.apt import Packages, tool
 from system.inside import build_wheel
 
@@ -20,7 +21,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session", autouse=True)
 def programs() -> None:
     """Root on Debian has had them installed by tools/test: a missing one must not go unnoticed."""
-    wanted = ("mmdebstrap", "systemd-nspawn", "lintian", "piuparts", "dpkg-deb", "zsh")
+    wanted = ("mmdebstrap", "systemd-nspawn", "lintian", "piuparts", "dpkg-deb", "zsh",
+              "rpmbuild", "rpmlint", "dnf", "createrepo_c")  # fmt: skip
     missing = [name for name in wanted if not shutil.which(name)]
     if missing:
         pytest.fail(f"not installed: {', '.join(missing)} (tools/test installs what is needed)")
@@ -32,3 +34,19 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Packages:
     folder = tmp_path_factory.mktemp("debian")
     tool("build-deb", "--output", folder / "built")
     return Packages(folder)
+
+
+@pytest.fixture(scope="session")
+def rpm_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The RPM and the source RPM of this checkout, by tools/build-rpm."""
+    folder = tmp_path_factory.mktemp("rpm")
+    tool("build-rpm", "--output", folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def repositories(rpm_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The repositories for dnf: folders ``first``, ``second`` and ``debian``."""
+    place = tmp_path_factory.mktemp("repositories")
+    rpm.make_repositories(rpm_folder, place, tmp_path_factory.mktemp("keys"))
+    return place

@@ -1,4 +1,7 @@
-"""How Fedora and openSUSE read the spec, which cannot be had here; stand-ins for their macros."""
+"""How Fedora and openSUSE, which cannot be had here, read the spec.
+
+Their macros are stand-ins, in the folder ``macros``.
+"""
 
 from __future__ import annotations
 
@@ -13,33 +16,19 @@ from kivitendo_task_server.installer.installation import _WEB_USERS
 RPM = Path(__file__).parents[2] / "rpm"
 SPEC = RPM / "kivitendo-task-server.spec"
 
-# a macro's stand-in is a comment that names it: it is seen where it is used, and good shell
-COMMON = {
-    name: f"# {name}" for name in ("pyproject_wheel", "pyproject_install", "systemd_ordering")
-}
+# Files of macros, each of which names itself in a comment: it is seen where it was used.
 MACROS = {
-    "fedora": COMMON | {
-        "fedora": "43", "dist": ".fc43", "python3_sitelib": "/usr/lib/python3.14/site-packages",
-        "__python3": "/usr/bin/python3", "pyproject_buildrequires": "# pyproject_buildrequires",
-        "pyproject_files": "/pyproject-files", "pyproject_save_files": "# pyproject_save_files",
-        "_localstatedir": "/var", "_sysusersdir": "/usr/lib/sysusers.d",
-        "_tmpfilesdir": "/usr/lib/tmpfiles.d",
-    },
-    "opensuse": COMMON | {
-        "suse_version": "1699", "python3_sitelib": "/usr/lib/python3.13/site-packages",
-        "__python3": "/usr/bin/python3", "tmpfiles_create": "# tmpfiles_create",
-        "_localstatedir": "/var", "_tmpfilesdir": "/usr/lib/tmpfiles.d",
-    },
-    "debian": {},
-}  # fmt: skip
+    "fedora": Path(__file__).parent / "macros/fedora",
+    "opensuse": Path(__file__).parent / "macros/opensuse",
+    "debian": None,
+}
 
 
 def rendered(distribution: str) -> str:
     """The spec as that distribution's rpm sees it."""
-    argv = ["rpmspec", "-P", str(SPEC)]
-    for name, value in MACROS[distribution].items():
-        argv += ["--define", f"{name} {value}"]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    file = MACROS[distribution]
+    argv = ["rpmspec", *(["--load", str(file)] if file else []), "--define", f"_sourcedir {RPM}"]
+    done = subprocess.run([*argv, "-P", str(SPEC)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -60,7 +49,7 @@ def test_fedora() -> None:
     assert "setup.py" not in text
     # rpm's own generator knows what is required
     assert not re.search(r"^Requires:", text, re.M)
-    assert "%files -f /pyproject-files" in text
+    assert re.search("^%files -f .*/pyproject-files$", text, re.M)
     assert "/usr/lib/sysusers.d/kivitendo-task-server.conf" in section(text, "files")
     assert not re.search(r"^Group:", text, re.M)
 
@@ -71,6 +60,7 @@ def test_the_user_on_fedora_is_the_installers() -> None:
     kind, user, number, *_ = line.split()
     assert (kind, number) == ("u", "48")
     assert user == _WEB_USERS["redhat"][0]
+    assert line in section(rendered("fedora"), "pre")
 
 
 def test_opensuse() -> None:
@@ -112,16 +102,50 @@ def test_files_of_every_distribution(distribution: str) -> None:
     assert "systemctl enable" not in text
 
 
-def test_opensuse_administrators_may_forbid_restarts(tmp_path: Path) -> None:
-    """The script itself, with a systemctl that writes down its calls."""
-    services = tmp_path / "services"
-    calls = tmp_path / "calls"
-    stopped = tmp_path / "stopped"
-    (tmp_path / "systemctl").write_text(
-        f'#!/bin/sh\necho "$1" >>{calls}\n'
-        '[ "$1" = stop ] || echo "kivitendo-task-server@a.service x"\n'
+@pytest.mark.parametrize(
+    ("distribution", "macro"), [("fedora", "systemd_preun"), ("opensuse", "service_del_preun")]
+)
+def test_a_removal_uses_the_macro_of_the_family(
+    tmp_path: Path, distribution: str, macro: str
+) -> None:
+    """It stops and disables the service even if our program cannot run any more."""
+    script = section(rendered(distribution), "preun")
+    assert f"# {macro} kivitendo-task-server.service\n" in script
+    calls = recording(tmp_path, "systemctl")
+    broken = tmp_path / "kivitendo-task-server"
+    broken.write_text(f'#!/bin/sh\necho "$@" >>{calls}\nexit 1\n')
+    broken.chmod(0o755)
+    script = script.replace("/usr/bin/kivitendo-task-server", str(broken))
+    script = script.replace("/var/lib/kivitendo-task-server", str(tmp_path))
+
+    assert run(script, 1, tmp_path, calls) == ""  # an upgrade
+    assert run(script, 0, tmp_path, calls) == (
+        "--no-reload disable --now kivitendo-task-server.service\nuninstall\n"
     )
-    (tmp_path / "systemctl").chmod(0o755)
+
+
+def recording(folder: Path, command: str, answer: str = "") -> Path:
+    """A stand-in for a command that writes down its calls; where to."""
+    calls = folder / "calls"
+    (folder / command).write_text(f'#!/bin/sh\necho "$@" >>{calls}\n{answer}\n')
+    (folder / command).chmod(0o755)
+    return calls
+
+
+def run(script: str, argument: int, folder: Path, calls: Path) -> str:
+    """Run a script of the package with the stand-ins; the calls of them."""
+    calls.write_text("")
+    subprocess.run(["sh", "-e", "-c", script, "sh", str(argument)], check=True,
+                   capture_output=True, env={"PATH": f"{folder}:/usr/bin:/bin"})  # fmt: skip
+    return calls.read_text()
+
+
+def test_opensuse_administrators_may_forbid_restarts(tmp_path: Path) -> None:
+    services = tmp_path / "services"
+    stopped = tmp_path / "stopped"
+    calls = recording(
+        tmp_path, "systemctl", '[ "$1" = stop ] || echo "kivitendo-task-server@a.service x"'
+    )
     script = section(rendered("opensuse"), "pre")
     for here, there in (
         ("/etc/sysconfig/services", services), ("/run/systemd/system", tmp_path),
@@ -129,14 +153,10 @@ def test_opensuse_administrators_may_forbid_restarts(tmp_path: Path) -> None:
     ):  # fmt: skip
         script = script.replace(here, str(there))
 
-    def run(installed: int) -> str:
-        calls.write_text("")
-        subprocess.run(["sh", "-e", "-c", script, "sh", str(installed)], check=True,
-                       env={"PATH": f"{tmp_path}:/usr/bin:/bin"})  # fmt: skip
-        return calls.read_text()
-
-    assert run(1) == ""  # a first installation
-    assert run(2) == "list-units\nstop\n"
+    assert run(script, 1, tmp_path, calls) == ""  # a first installation
+    listed, stop = run(script, 2, tmp_path, calls).splitlines()
+    assert listed.startswith("list-units ")
+    assert stop == "stop kivitendo-task-server@a.service"
     assert stopped.read_text() == "kivitendo-task-server@a.service\n"
     services.write_text('DISABLE_RESTART_ON_UPDATE="yes"\n')
-    assert run(2) == ""
+    assert run(script, 2, tmp_path, calls) == ""
