@@ -140,15 +140,19 @@ class Replayer:
     def _at_database_date(self, vector: dict[str, Any]) -> dict[str, Any]:
         """What is expected, with today's date where the database's clock had put its own.
 
-        An order without transdate gives an orddate of the day the vector was measured.
+        An order without transdate gives an orddate of the day the vector was measured; it gets that
+        date itself when it is closed.
         """
         expected: dict[str, Any] = vector["expected"]
-        undated = {
-            o["ordnumber"] for o in vector["input"].get("oe", []) if o.get("transdate", "") is None
-        }
+        undated = [o for o in vector["input"].get("oe", []) if o.get("transdate", "") is None]
+        today = str(self._database.q("SELECT current_date")[0][0])
         for row in expected["inserted"].get("ar", []):
-            if row["ordnumber"] in undated and row["orddate"] is not None:
-                row["orddate"] = str(self._database.q("SELECT current_date")[0][0])
+            numbers = {order["ordnumber"] for order in undated}
+            if row["ordnumber"] in numbers and row["orddate"] is not None:
+                row["orddate"] = today
+        for row in expected["updated"].get("oe", []):
+            if row["key"]["id"] in {o["id"] for o in undated} and "transdate" in row["set"]:
+                row["set"]["transdate"] = today
         return expected
 
     def _preview(self, vector: dict[str, Any]) -> Counter[tuple[str, ...]]:
@@ -314,6 +318,7 @@ def main() -> int:
         files = list(vector_files(arguments.paths))
     except ValueError as error:
         parser.error(str(error))
+    logging.getLogger("replay").addHandler(logging.NullHandler())  # the vectors' own warnings
     with EmbeddedPostgres(durable=False) as cluster:
         replayer = Replayer(tenant_database(cluster, "golden"))
         return 1 if replay_all(replayer, files, quiet=arguments.quiet) else 0
