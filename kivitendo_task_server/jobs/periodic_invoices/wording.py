@@ -24,10 +24,14 @@ _UMLAUTS = {
     "ä": "&auml;", "ö": "&ouml;", "ü": "&uuml;", "Ä": "&Auml;", "Ö": "&Ouml;", "Ü": "&Uuml;",
     "ß": "&szlig;",
 }  # fmt: skip
-_ESCAPES_DE = str.maketrans(_MARKS)
-_ESCAPES_EN = str.maketrans(_MARKS | _UMLAUTS)
-_ENTITIES_DE = {entity: raw for raw, entity in _MARKS.items()}
-_ENTITIES_EN = _ENTITIES_DE | {entity: raw for raw, entity in _UMLAUTS.items()}
+# German has these entities, too, but for something that is no umlaut: so umlauts stay as they are,
+# and so do the entities, on their way there and back.
+_STAND_INS = {chr(0xE000 + n): entity for n, entity in enumerate(_UMLAUTS.values())}
+_TABLES = {"de": _MARKS | _STAND_INS, "en": _MARKS | _UMLAUTS}
+_ESCAPES = {language: str.maketrans(table) for language, table in _TABLES.items()}
+_ENTITIES = {
+    language: {entity: raw for raw, entity in table.items()} for language, table in _TABLES.items()
+}
 _ENTITY = re.compile(r"&[A-Za-z]+;")
 
 REMEMBERED = 500  # texts of one period that are kept with their variables replaced
@@ -101,11 +105,10 @@ class Wording:
         return variable.text
 
     def _escape(self, text: str) -> str:
-        table = _ESCAPES_EN if self.english else _ESCAPES_DE
-        return text.translate(table)
+        return text.translate(_ESCAPES["en" if self.english else "de"])
 
     def _unescape(self, text: str) -> str:
-        known = _ENTITIES_EN if self.english else _ENTITIES_DE
+        known = _ENTITIES["en" if self.english else "de"]
         return _ENTITY.sub(lambda match: known.get(match.group(0), match.group(0)), text)
 
 
