@@ -105,8 +105,12 @@ KEYS: Mapping[str, tuple[Key, ...]] = {
     ),
     "system": (
         Key("language", text, "language of users who have set none"),
-        Key("memory_limit_rss", memory, "limit of the resident memory, such as 500mb"),
-        Key("memory_limit_vsz", memory, "limit of the virtual memory, such as 2gb"),
+        Key(
+            "memory_limit_rss",
+            memory,
+            "limit of the resident memory, such as 500mb; a job beyond it fails, the service ends",
+        ),
+        Key("memory_limit_vsz", memory, "the same for the virtual memory, such as 2gb"),
     ),
     "mail_delivery": (
         Key("method", choice("smtp", "sendmail", empty=""), "how mails leave; empty: not at all"),
