@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from kivitendo_task_server.config.settings import Settings
-from kivitendo_task_server.database import auth
+from kivitendo_task_server.database import auth, own_schema
 from kivitendo_task_server.database.asynchronous import AsyncConnection
 from kivitendo_task_server.database.tenants import Tenant
 from kivitendo_task_server.database.upgrades import UpgradeScripts, missing, pending_text
@@ -60,14 +60,35 @@ async def _troubles(tenants: Sequence[Tenant], tags: frozenset[str]) -> list[str
     async def trouble(tenant: Tenant) -> str | None:
         try:
             async with slots:
-                connection = await AsyncConnection.open(tenant.access, purpose="check")
-                try:
-                    lacking = await missing(connection.query, "tenant", tags) if tags else None
-                finally:
-                    connection.close()
+                await _check_tenant(tenant, tags)
         except DatabaseError as error:
             return f"tenant {tenant}: {error}"
-        return f"tenant {tenant}: {pending_text('tenant', lacking)}" if lacking else None
+        return None
 
     found = await asyncio.gather(*(trouble(tenant) for tenant in tenants))
     return [text for text in found if text is not None]
+
+
+async def _check_tenant(tenant: Tenant, tags: frozenset[str]) -> None:
+    """Raise DatabaseError for what would hold back this tenant's jobs."""
+    connection = await AsyncConnection.open(tenant.access, purpose="check")
+    try:
+        ((is_kivitendos, may_create),) = await connection.query(
+            "SELECT to_regclass('public.background_jobs') IS NOT NULL,"
+            " has_database_privilege(current_database(), 'CREATE')"
+            " OR to_regnamespace(%(schema)s) IS NOT NULL",
+            {"schema": own_schema.SCHEMA},
+        )
+        if not is_kivitendos:
+            raise DatabaseError(
+                "it has no table background_jobs",
+                where=f"database {tenant.access}",
+                remedy="is this the client's database in kivitendo's administration?",
+            )
+        lacking = await missing(connection.query, "tenant", tags) if tags else None
+        if lacking:
+            raise DatabaseError(pending_text("tenant", lacking), where=f"database {tenant.access}")
+        if not may_create:
+            raise own_schema.not_allowed(tenant.access)
+    finally:
+        connection.close()

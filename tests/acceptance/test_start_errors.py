@@ -141,21 +141,38 @@ def test_check_tells_what_would_hold_back_all_jobs(installation: KivitendoDir) -
 def test_check_names_the_tenants_that_would_be_held_back(
     kivitendo_dir: KivitendoDir, new_database: NewDatabase
 ) -> None:
-    good, old = new_database(), new_database()
+    good, old, empty, weak = (new_database() for _ in range(4))
+    weak = replace(weak, user=f"weak_{weak.name}", password="weak")
     for name, access in (
         ("Gut", good),
         ("Alt", old),
         ("Gesperrt", replace(good, name="nirgends")),
+        ("Fremd", empty),
+        ("Schwach", weak),
     ):
         kivitendo_dir.add_tenant(name, access)
     scripts = kivitendo_dir.path / "sql/Pg-upgrade2"
     scripts.mkdir(parents=True)
     (scripts / "new.sql").write_text("-- @tag: of_tomorrow\nSELECT 1;\n")
-    execute(good, "INSERT INTO schema_info (tag) VALUES ('of_tomorrow')")
-    check = kivitendo_dir.run("check")
+    owner = replace(good, name=weak.name)
+    for access in (good, owner):
+        execute(access, "INSERT INTO schema_info (tag) VALUES ('of_tomorrow')")
+    execute(empty, "DROP TABLE background_jobs CASCADE")
+    execute(owner, f"CREATE ROLE {weak.user} LOGIN PASSWORD 'weak'")
+    execute(owner, f"GRANT SELECT ON schema_info TO {weak.user}")
+    try:
+        check = kivitendo_dir.run("check")
+    finally:
+        execute(owner, f"DROP OWNED BY {weak.user}; DROP ROLE {weak.user}")
     assert check.returncode == 1
     assert check.stdout.splitlines()[0] == "Configuration looks okay"
-    head, upgrade, refusal = check.stderr.splitlines()
-    assert head.endswith("no jobs would run for 2 tenants:")
-    assert "tenant Alt (id 2): " in upgrade and "of_tomorrow" in upgrade
-    assert "tenant Gesperrt (id 3): " in refusal and "nirgends" in refusal
+    head, *troubles = check.stderr.splitlines()
+    assert head.endswith("no jobs would run for 4 tenants:")
+    for trouble, name, part in zip(
+        troubles,
+        ("Alt (id 2)", "Gesperrt (id 3)", "Fremd (id 4)", "Schwach (id 5)"),
+        ("of_tomorrow", "nirgends", "no table background_jobs", "GRANT CREATE ON DATABASE"),
+        strict=True,
+    ):
+        assert trouble.startswith(f"  tenant {name}: ")
+        assert part in trouble
