@@ -22,6 +22,7 @@ from kivitendo_task_server.clock import FixedClock
 from kivitendo_task_server.config.settings import DatabaseAccess, MailDelivery, Settings
 from kivitendo_task_server.database.tenants import Tenant, TenantUser
 from kivitendo_task_server.demo.postgres import EmbeddedPostgres
+from kivitendo_task_server.scheduling.kept_notices import KeptNotices
 from kivitendo_task_server.scheduling.notice import Answer, FinishedRun, Notice, Order
 from kivitendo_task_server.scheduling.notification import Notifier
 from kivitendo_task_server.scheduling.notification_sender import carry_out
@@ -409,6 +410,33 @@ async def _mails(stage: Stage, count: int) -> None:
         await asyncio.sleep(0.02)
 
 
+def test_what_an_earlier_service_left_is_sent_unless_it_is_too_old(
+    stage: Stage, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of a tenant that works again by now, both are told: the failure, and that it works."""
+    file = tmp_path / "x.mails"
+    old = Notice(None, NOW - timedelta(days=1), error="lange her", since=NOW)
+    KeptNotices(file).keep([old, Notice(stage.tenant, NOW, error="weg", since=NOW)])
+
+    async def test() -> None:
+        notifier = stage.notifier(kept=KeptNotices(file))
+        notifier.take_up([stage.tenant])
+        notifier.take_up([stage.tenant])
+        notifier.tenant_recovered(stage.tenant)
+        await _mails(stage, 2)
+        await notifier.close(30)
+
+    _wait(test)
+    assert stage.subjects == [
+        "kivitendo Task-Server: Hintergrundjob fehlgeschlagen",
+        "kivitendo Task-Server: Mandant Müller & Söhne wird wieder bedient",
+    ]
+    assert "lange her" not in stage.bodies[0]
+    given_up = [r for r in caplog.records if "given up" in r.getMessage()]
+    assert len(given_up) == 1
+    assert not file.exists()
+
+
 def test_a_sending_process_that_dies_or_hangs(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -448,7 +476,8 @@ def test_the_sending_process_gets_nothing_that_is_ours_alone(
     (tmp_path / "stand_in_sender.py").write_text(
         "import os, pickle, sys\n"
         f"open({str(seen)!r}, 'w').write(repr([sys.argv, dict(os.environ)]))\n"
-        "from kivitendo_task_server.scheduling.notice import Answer\n"
+        "from kivitendo_task_server.scheduling.kept_notices import KeptNotices
+from kivitendo_task_server.scheduling.notice import Answer\n"
         "sys.stdout.buffer.write(pickle.dumps(Answer(True)))\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
