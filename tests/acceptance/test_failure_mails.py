@@ -14,14 +14,20 @@ from real_service import real_service
 from kivitendo_task_server.config.settings import DatabaseAccess
 
 
-def test_a_mail_server_that_is_down_breaks_nothing(
-    kivitendo_dir: KivitendoDir, tenant_access: DatabaseAccess
-) -> None:
+def a_failing_job_and_no_mail_server(kivitendo_dir: KivitendoDir, access: DatabaseAccess) -> int:
+    """The port where a mail server is expected."""
     port = free_port()
     kivitendo_dir.configure("mail_delivery", host="127.0.0.1", port=str(port))
     kivitendo_dir.configure("task_server/notify_on_failure", send_email_to="admin@firma.example")
-    kivitendo_dir.add_tenant("Eins", tenant_access)
-    add_job(tenant_access, data="exception: kaputt", next_run_at="2020-01-01")
+    kivitendo_dir.add_tenant("Eins", access)
+    add_job(access, data="exception: kaputt", next_run_at="2020-01-01")
+    return port
+
+
+def test_a_mail_server_that_is_down_breaks_nothing(
+    kivitendo_dir: KivitendoDir, tenant_access: DatabaseAccess
+) -> None:
+    port = a_failing_job_and_no_mail_server(kivitendo_dir, tenant_access)
     assert kivitendo_dir.run("start").returncode == 0
     service = kivitendo_dir.pid
     until(lambda: "action=notification_failed" in kivitendo_dir.log)
@@ -49,11 +55,7 @@ def test_a_mail_server_that_is_down_breaks_nothing(
 def test_a_mail_that_waits_survives_the_end_of_the_service(
     kivitendo_dir: KivitendoDir, tenant_access: DatabaseAccess, end: str
 ) -> None:
-    port = free_port()
-    kivitendo_dir.configure("mail_delivery", host="127.0.0.1", port=str(port))
-    kivitendo_dir.configure("task_server/notify_on_failure", send_email_to="admin@firma.example")
-    kivitendo_dir.add_tenant("Eins", tenant_access)
-    add_job(tenant_access, data="exception: kaputt", next_run_at="2020-01-01")
+    port = a_failing_job_and_no_mail_server(kivitendo_dir, tenant_access)
     waiting = kivitendo_dir.pid_file.with_suffix(".mails")
     with real_service(kivitendo_dir) as service:
         until(lambda: bool(service.lines("notification_failed")) and waiting.exists())

@@ -476,8 +476,7 @@ def test_the_sending_process_gets_nothing_that_is_ours_alone(
     (tmp_path / "stand_in_sender.py").write_text(
         "import os, pickle, sys\n"
         f"open({str(seen)!r}, 'w').write(repr([sys.argv, dict(os.environ)]))\n"
-        "from kivitendo_task_server.scheduling.kept_notices import KeptNotices
-from kivitendo_task_server.scheduling.notice import Answer\n"
+        "from kivitendo_task_server.scheduling.notice import Answer\n"
         "sys.stdout.buffer.write(pickle.dumps(Answer(True)))\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
