@@ -243,7 +243,13 @@ def _option(arguments: argparse.Namespace, name: str, default: Any) -> Any:
 
 
 def _say(line: str) -> None:
-    print(line, flush=True)
+    """Print a line. If nobody reads it, what was begun is done all the same."""
+    try:
+        print(line, flush=True)
+    except OSError:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)
 
 
 def _warn(text: str) -> None:

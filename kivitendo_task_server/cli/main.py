@@ -7,6 +7,7 @@ nothing heavy: ``status`` must answer at once. What a command needs it imports w
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -98,6 +99,9 @@ def _refuse_stray_options(arguments: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code (see kivitendo_task_server.errors)."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # tenants' names may have characters that this terminal's encoding has not
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         arguments = build_parser().parse_args(argv)
         if arguments.command is None:

@@ -168,6 +168,18 @@ def test_running(running: KivitendoDir) -> None:
     assert running.pid == pid
 
 
+def test_stop_ends_the_service_also_if_nobody_reads_what_it_says(running: KivitendoDir) -> None:
+    pid = running.pid
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "wb") as unread:
+        stop = subprocess.run(
+            [*running.command, "stop"], env=running.environment(), cwd=CHECKOUT, stdout=unread
+        )
+    assert stop.returncode == 0
+    assert not alive(pid)
+
+
 def test_restart(running: KivitendoDir) -> None:
     old = running.pid
     restart = running.run("restart")

@@ -44,6 +44,9 @@ def test_a_job_created_by_the_web_interface_runs_at_its_wake_up(
         until(lambda count=count: history(tenant_access) == [("success", "done")] * count)  # type: ignore[misc]
     status = served.run("status")
     assert "tenant Müller & Söhne: " in status.stdout
+    elsewhere = served.run("status", environ=served.environment() | {"PYTHONIOENCODING": "ascii"})
+    assert elsewhere.returncode == 0
+    assert r"tenant M\xfcller & S\xf6hne: " in elsewhere.stdout
 
 
 def test_stop_lets_a_running_job_finish(
