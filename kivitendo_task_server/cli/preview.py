@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from kivitendo_task_server.database.tenants import Tenant
     from kivitendo_task_server.jobs.periodic_invoices.preview import Preview
 
+FURTHEST = 10  # years; every period until then is planned
+
 
 def register(commands: Any) -> None:
     """Add the command to the parser."""
@@ -46,6 +48,10 @@ def run(arguments: argparse.Namespace) -> int:
     until = arguments.until or today(clock)
     if until < today(clock):
         raise UsageError(f"--until {until} lies in the past", remedy="name today or a later day")
+    if until.year > today(clock).year + FURTHEST:
+        raise UsageError(
+            f"--until {until} is too far away", remedy=f"name a day within {FURTHEST} years"
+        )
     here = served(arguments)
     trouble = False
     previews: list[dict[str, Any]] = []
@@ -112,6 +118,7 @@ def _as_json(tenant: Tenant, result: Preview) -> dict[str, Any]:
             }
             for one in result.failures
         ],
+        "warnings": result.warnings,
     }
 
 
@@ -144,6 +151,8 @@ def _print(tenant: Tenant, result: Preview, until: date) -> None:
     for one in result.invoices:
         for warning in one.warnings:
             print(f"  warning: order {one.ordnumber}, period {one.period}: {warning}")
+    for warning in result.warnings:
+        print(f"  warning: {warning}")
     for failure in result.failures:
         print(f"  would fail: {failure}")
 

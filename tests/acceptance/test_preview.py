@@ -77,6 +77,22 @@ def test_what_would_fail_is_said(kivitendo_dir: KivitendoDir, new_database: NewD
     assert "an item has no unit" in done.stdout
 
 
+def test_periods_that_would_be_lost_are_told(
+    kivitendo_dir: KivitendoDir, new_database: NewDatabase
+) -> None:
+    access = new_database("tenant")
+    database = bill_monthly(access)
+    with database.cx.cursor() as cursor:
+        cursor.execute("UPDATE periodic_invoices_configs SET end_date = %s", [THIS_MONTH])
+    kivitendo_dir.add_tenant("Muster GmbH", access)
+    told = f"order AB-1: ended {THIS_MONTH}; never billed: {THIS_MONTH}"
+    done = kivitendo_dir.run("preview")
+    assert done.returncode == 0
+    assert "0 invoices until" in done.stdout and f"  warning: {told}\n" in done.stdout
+    (tenant,) = json.loads(kivitendo_dir.run("preview", "--json").stdout)
+    assert (tenant["invoices"], tenant["warnings"]) == ([], [told])
+
+
 def test_one_tenant_of_several(kivitendo_dir: KivitendoDir, new_database: NewDatabase) -> None:
     for name in ("Muster GmbH", "Beispiel KG"):
         access = new_database("tenant")
@@ -91,3 +107,5 @@ def test_one_tenant_of_several(kivitendo_dir: KivitendoDir, new_database: NewDat
     )
     past = kivitendo_dir.run("preview", "--until", "2020-01-01")
     assert (past.returncode, "lies in the past" in past.stderr) == (2, True)
+    far = kivitendo_dir.run("preview", "--until", "9999-12-31")
+    assert (far.returncode, "name a day within 10 years" in far.stderr) == (2, True)

@@ -14,8 +14,12 @@ from kivitendo_task_server.database.connection import Connection
 from kivitendo_task_server.jobs.periodic_invoices.due import Circumstances, Reader, plan_config
 from kivitendo_task_server.jobs.periodic_invoices.master_data import text_cursor
 from kivitendo_task_server.jobs.periodic_invoices.model import Config
-from kivitendo_task_server.jobs.periodic_invoices.outcome import Failure, Recorder
-from kivitendo_task_server.jobs.periodic_invoices.periods import expected_periods
+from kivitendo_task_server.jobs.periodic_invoices.outcome import Deactivated, Failure, Recorder
+from kivitendo_task_server.jobs.periodic_invoices.periods import (
+    expected_periods,
+    life_cycle,
+    lost_periods,
+)
 from kivitendo_task_server.jobs.periodic_invoices.reading import read_columns
 
 
@@ -40,6 +44,7 @@ class Preview:
     invoices: list[Expected]
     failures: list[Failure]
     warnings: list[str]
+    """Orders that end with periods that nobody billed, and that will not be billed."""
 
 
 def preview(connection: Connection, circumstances: Circumstances, until: date) -> Preview:
@@ -52,6 +57,16 @@ def preview(connection: Connection, circumstances: Circumstances, until: date) -
     recorder = Recorder(silent)
 
     def periods_of(config: Config) -> list[date]:
+        if not life_cycle(config.terms, circumstances.now).active:
+            ended = Deactivated(
+                config.id,
+                config.ordnumber,
+                config.terms.end_date,
+                tuple(lost_periods(config.terms, config.previous)),
+            )
+            if ended.lost:
+                recorder.warning(f"{ended}")
+            return []
         return expected_periods(
             config.terms,
             config.previous,
