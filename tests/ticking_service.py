@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 
 from kivitendo_task_server.clock import FixedClock
 from kivitendo_task_server.config.settings import load
-from kivitendo_task_server.scheduling.batch_run import resident_bytes
+from kivitendo_task_server.scheduling.memory import resident_bytes
 from kivitendo_task_server.scheduling.spawner import fork_spawner
 from kivitendo_task_server.scheduling.supervisor import Supervisor
 

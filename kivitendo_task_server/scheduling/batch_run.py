@@ -13,7 +13,7 @@ from typing import Any
 
 from kivitendo_task_server.errors import DatabaseError, TaskServerError
 from kivitendo_task_server.log import fields, logger
-from kivitendo_task_server.scheduling.memory import resident_bytes
+from kivitendo_task_server.scheduling.memory import resident_bytes_of_all
 from kivitendo_task_server.scheduling.messages import INTERRUPTED, Batch, Interruption
 from kivitendo_task_server.scheduling.notice import FinishedRun
 from kivitendo_task_server.scheduling.pool import Worker
@@ -224,8 +224,8 @@ class BatchRun:
         limit = self._batch.settings.system.memory_limit_rss
         assert limit is not None
         while True:
-            used = resident_bytes(worker.pid)
-            if used is not None and used > limit:
+            used = resident_bytes_of_all(worker.pid)
+            if used > limit:
                 worker.interrupt(
                     f"the job exceeded the memory limit ({used} of {limit} bytes,"
                     " memory_limit_rss)",

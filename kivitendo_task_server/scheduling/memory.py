@@ -11,6 +11,19 @@ def resident_bytes(pid: int | str) -> int | None:
     return _size(pid, "VmRSS:")
 
 
+def resident_bytes_of_all(pid: int) -> int:
+    """The resident memory of a process and of those it has started; 0 if it is gone.
+
+    A kernel without lists of children (CONFIG_PROC_CHILDREN) tells only of the process itself.
+    """
+    total = resident_bytes(pid) or 0
+    with contextlib.suppress(OSError, ValueError):
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            for child in (thread / "children").read_text().split():
+                total += resident_bytes_of_all(int(child))
+    return total
+
+
 def virtual_bytes(pid: int | str) -> int | None:
     """The virtual memory of a process; None as above."""
     return _size(pid, "VmSize:")

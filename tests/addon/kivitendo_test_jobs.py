@@ -144,12 +144,20 @@ class Print(Job):
         )
 
 
+EATING = "import sys, time; eaten = b'x' * int(sys.argv[1]); time.sleep(float(sys.argv[2]))"
+
+
 class Eat(Job):
-    """Uses so many megabytes, then sleeps."""
+    """Uses so many megabytes, or lets a program use them, then sleeps."""
 
     name = "Eat"
 
     def run(self, context: JobContext) -> JobResult:
+        if context.options.get("program"):
+            size = int(context.options["megabytes"]) * 1024 * 1024
+            words = [sys.executable, "-c", EATING, str(size), context.options["seconds"]]
+            subprocess.run(words, check=True, start_new_session=True)
+            return JobResult("eaten")
         eaten = bytearray(int(context.options["megabytes"]) * 1024 * 1024)
         eaten[::4096] = b"x" * len(eaten[::4096])
         time.sleep(float(context.options.get("seconds", 0)))

@@ -247,12 +247,14 @@ def test_memory_limits(add_on: OneTenant) -> None:
     add_on.installation.configure("system", memory_limit_rss="150 MB", memory_limit_vsz="1200 MB")
     add_on.add("Eat", data="megabytes: 2000")
     add_on.add("Eat", data="megabytes: 250\nseconds: 60")
+    add_on.add("Eat", data="megabytes: 250\nseconds: 60\nprogram: 1")
     add_on.add("Eat", data="megabytes: 5")
-    assert add_on.run() == Summary(1, 2, ())
+    assert add_on.run() == Summary(1, 3, ())
     errors = [row[3] for row in add_on.history()]
     assert errors[0].startswith("not enough memory")
     assert "memory_limit_rss" in errors[1]
-    assert errors[2] is None
+    assert "memory_limit_rss" in errors[2]
+    assert errors[3] is None
 
 
 def test_output_environment_and_place_of_a_job(
