@@ -77,6 +77,12 @@ def test_a_repository_needs_packages(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_key_must_be_there(tmp_path: Path) -> None:
+    (tmp_path / "some.noarch.rpm").touch()
+    said = refused(1, CHECKOUT / "tools/build-repo", "--packages", tmp_path, "--key", "0xDEADBEEF")
+    assert "build-repo: your gpg has no secret key 0xDEADBEEF" in said
+
+
 def refused(status: int, *argv: str | Path) -> str:
     """What a command says that ends with this status at once."""
     done = subprocess.run(argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
