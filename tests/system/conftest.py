@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -40,7 +41,8 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> Packages:
 def rpm_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The RPM and the source RPM of this checkout, by tools/build-rpm."""
     folder = tmp_path_factory.mktemp("rpm")
-    tool("build-rpm", "--output", folder)
+    said = tool("build-rpm", "--output", folder)
+    assert re.search(r"^build-rpm: %check: \d{3,} passed", said, re.M), said
     return folder
 
 

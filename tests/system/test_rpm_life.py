@@ -49,7 +49,7 @@ touch /run/up
 while :; do sleep 1 & wait; done
 """,
     "/usr/sbin/runlevel": "#!/bin/sh\n[ ! -e /run/up ] || echo N 2\n",
-    "/usr/sbin/shutdown": "#!/bin/sh\nrm -f /run/up\nkill -TERM 1\n",
+    "/usr/sbin/shutdown": "#!/bin/sh\nkill -TERM 1\n",
     "/usr/sbin/chkconfig": """\
 #!/bin/sh
 echo "$*" >>/chkconfig.log
@@ -159,28 +159,27 @@ def test_with_red_hats_boot_scripts(red_hat: Container) -> None:
     assert red_hat.shell("cat /chkconfig.log") == f"--add {NAME}\n"
     assert red_hat.shell("ls /etc/rc.d/rc3.d") == f"S64postgresql\nS95{NAME}\n"
     assert red_hat.run("ls", "-A", "/etc/systemd/system", check=False).stdout.count(NAME) == 0
-    script = f"/etc/init.d/{NAME}"
-    text = red_hat.run("cat", script).stdout
+    text = red_hat.run("cat", SCRIPT).stdout
     assert "\n. /etc/rc.d/init.d/functions\n" in text
     assert "\n# chkconfig: 2345 95 05\n" in text
     until(lambda: invoices(red_hat) >= 31, "the orders that are due are billed")
 
     red_hat.reboot()
-    assert red_hat.run(script, "status", check=False).returncode == 0
+    assert red_hat.run(SCRIPT, "status", check=False).returncode == 0
     an_upgrade_loses_nothing(
         red_hat,
-        lambda: red_hat.run("pgrep", "-f", f"{script} stop", check=False).returncode == 0,
+        lambda: red_hat.run("pgrep", "-f", f"{SCRIPT} stop", check=False).returncode == 0,
     )
     assert red_hat.shell("cat /chkconfig.log") == f"--add {NAME}\n"  # what is registered stays
 
-    red_hat.shell(f"echo '# mine' >>{script}")
+    red_hat.shell(f"echo '# mine' >>{SCRIPT}")
     dnf(red_hat, "remove", NAME)
     assert processes(red_hat) == ""
     assert red_hat.shell("cat /chkconfig.log") == f"--add {NAME}\n--del {NAME}\n"
     assert red_hat.shell(f"find /etc -name '*{NAME}*' | sort").split() == [
-        f"{script}.rpmsave", f"{SETTINGS}.rpmsave"
+        f"{SCRIPT}.rpmsave", f"{SETTINGS}.rpmsave"
     ]  # fmt: skip
-    assert red_hat.run("cat", f"{script}.rpmsave").stdout.endswith("# mine\n")
+    assert red_hat.run("cat", f"{SCRIPT}.rpmsave").stdout.endswith("# mine\n")
 
 
 def an_upgrade_loses_nothing(machine: Container, stopping: Callable[[], bool]) -> None:
