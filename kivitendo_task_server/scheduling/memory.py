@@ -2,8 +2,38 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+from collections.abc import Callable
 from pathlib import Path
+
+from kivitendo_task_server.config.settings import SystemSettings
+from kivitendo_task_server.log import fields, logger
+
+log = logger(__name__)
+
+CHECKS = 5.0  # seconds between looks at our own memory
+
+
+async def beyond_limit(system: Callable[[], SystemSettings]) -> None:
+    """Return when this process is beyond a limit of the settings then in force; it is logged."""
+    while True:
+        await asyncio.sleep(CHECKS)
+        settings = system()
+        for kind, limit, used in (
+            ("rss", settings.memory_limit_rss, resident_bytes("self")),
+            ("vsz", settings.memory_limit_vsz, virtual_bytes("self")),
+        ):
+            if limit is not None and used is not None and used > limit:
+                log.warning(
+                    "Exiting due to memory size limit reached for type '%s':"
+                    " limit %d bytes, usage %d bytes",
+                    kind,
+                    limit,
+                    used,
+                    extra=fields("memory_limit", kind=kind, limit=limit, used=used),
+                )
+                return
 
 
 def resident_bytes(pid: int | str) -> int | None:

@@ -22,6 +22,11 @@ Keep = Callable[[Sequence[Notice]], bool]
 KEEP_DELAY = 0.2  # seconds until changes are remembered: many come at once
 
 
+def remember_nothing(notices: Sequence[Notice]) -> bool:
+    """For those who have no place to keep them."""
+    return not notices
+
+
 @dataclass
 class _Pending:
     """What is to be told about one subject: at most a failure and its end, or the reverse."""
@@ -45,7 +50,7 @@ class NoticeQueue:
         *,
         pauses: Sequence[float],
         keep: float,
-        remember: Keep = lambda notices: not notices,
+        remember: Keep = remember_nothing,
     ) -> None:
         """``pauses``: seconds after failed attempts; ``keep``: seconds until one is given up.
 

@@ -33,7 +33,7 @@ from kivitendo_task_server.log import fields, logger
 from kivitendo_task_server.scheduling import throttle
 from kivitendo_task_server.scheduling.kept_notices import KeptNotices
 from kivitendo_task_server.scheduling.notice import Answer, FinishedRun, Notice, Order, Subject
-from kivitendo_task_server.scheduling.notice_queue import NoticeQueue
+from kivitendo_task_server.scheduling.notice_queue import NoticeQueue, remember_nothing
 
 log = logger(__name__)
 
@@ -75,7 +75,7 @@ class Notifier:
             self._answered,
             pauses=pauses,
             keep=keep,
-            **({"remember": kept.keep} if kept else {}),
+            remember=kept.keep if kept else remember_nothing,
         )
         self._failing_jobs: set[Subject] = set()
         self._quiet: dict[Subject, datetime] = {}

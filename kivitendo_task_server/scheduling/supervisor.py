@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 
 from kivitendo_task_server.clock import Clock
 from kivitendo_task_server.config.current import CurrentConfiguration, watched_files
-from kivitendo_task_server.config.settings import Loaded, Settings
+from kivitendo_task_server.config.settings import Loaded, Settings, SystemSettings
 from kivitendo_task_server.database.tenants import Tenant
 from kivitendo_task_server.errors import DatabaseError
 from kivitendo_task_server.log import fields, logger
 from kivitendo_task_server.scheduling import signals
 from kivitendo_task_server.scheduling.hooks import NoHooks, ServiceHooks
-from kivitendo_task_server.scheduling.memory import resident_bytes, virtual_bytes
+from kivitendo_task_server.scheduling.memory import beyond_limit
 from kivitendo_task_server.scheduling.pace import MinutePace, Pace
 from kivitendo_task_server.scheduling.pool import WorkerPool
 from kivitendo_task_server.scheduling.service import Service
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 log = logger(__name__)
 
-MEMORY_CHECKS = 5.0  # seconds between looks at our own memory
 TELL_DELAY = 0.2  # seconds until changed states of tenants are told
 
 Loader = Callable[[], Loaded]
@@ -131,10 +130,13 @@ class Supervisor:
                 asyncio.create_task(self._tenants.serve()),
                 asyncio.create_task(self._tick()),
                 asyncio.create_task(self._watchdog()),
-                asyncio.create_task(self._watch_memory()),
+                outgrown := asyncio.create_task(beyond_limit(self._memory_limits)),
             ]
             stopped = asyncio.create_task(self._stop.wait())
             await asyncio.wait([stopped, *helpers], return_when=asyncio.FIRST_COMPLETED)
+            if outgrown.done():
+                # not 0 as in the original: the system starts a service anew that failed
+                self._exit_code = 1
             for helper in helpers:
                 if helper.done():
                     helper.result()  # a fault of ours: do not hide it
@@ -162,6 +164,9 @@ class Supervisor:
                     loop.finish_run()
                 loop.tick()
             self._tenants.tick()
+
+    def _memory_limits(self) -> SystemSettings:
+        return self._service.settings.system
 
     async def _watchdog(self) -> None:
         interval = self._hooks.watchdog_interval
@@ -208,34 +213,6 @@ class Supervisor:
             or f"{_count(len(states), 'tenant')}, {_count(busy, 'running job')}"
             + (f", {failing} failing" if failing else "")
         )
-
-    async def _watch_memory(self) -> None:
-        while True:
-            await asyncio.sleep(MEMORY_CHECKS)
-            self._check_memory()
-
-    def _check_memory(self) -> None:
-        """The limits hold for us too: end in good order, to be started anew (a.5).
-
-        Not with 0 as in the original: the system starts a service anew that failed.
-        """
-        system = self._service.settings.system
-        for kind, limit, used in (
-            ("rss", system.memory_limit_rss, resident_bytes("self")),
-            ("vsz", system.memory_limit_vsz, virtual_bytes("self")),
-        ):
-            if limit is not None and used is not None and used > limit:
-                log.warning(
-                    "Exiting due to memory size limit reached for type '%s':"
-                    " limit %d bytes, usage %d bytes",
-                    kind,
-                    limit,
-                    used,
-                    extra=fields("memory_limit", kind=kind, limit=limit, used=used),
-                )
-                self._exit_code = 1
-                self._stop.set()
-                return
 
     # --- signals ----------------------------------------------------------------------------
 
