@@ -49,6 +49,9 @@ MAIL_PROGRAM = Path(__file__).parent / "fake-sendmail"
 sys.path.insert(0, str(GOLDEN))
 import compare  # noqa: E402  (lies beside the vectors)
 
+NO_VECTORS = ("base.json", "schema.json")
+"""What else the format has files for."""
+
 NO_VECTOR = (ValueError, LookupError, TypeError, AttributeError, OSError)
 """What reading a file that is no vector comes to."""
 
@@ -272,12 +275,14 @@ def tenant_database(cluster: EmbeddedPostgres, name: str) -> DatabaseAccess:
 
 
 def vector_files(paths: Iterable[Path]) -> Iterator[Path]:
-    """The vector files named, and those in the folders named, by name.
+    """The vector files named, and those below the folders named, by name.
 
     Raises ValueError for what does not exist, and for folders without vectors.
     """
     for path in paths:
-        found = sorted(path.glob("*.json")) if path.is_dir() else [path]
+        found = [path]
+        if path.is_dir():
+            found = sorted(file for file in path.rglob("*.json") if file.name not in NO_VECTORS)
         if not found or not path.exists():
             raise ValueError(f"{path}: {'no vectors in this folder' if not found else 'no file'}")
         yield from found

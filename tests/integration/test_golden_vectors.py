@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from database_fixture import create_database
-from replay import GOLDEN, Replayer, main, replay_all
+from replay import GOLDEN, Replayer, main, replay_all, vector_files
 
 from kivitendo_task_server.demo.postgres import EmbeddedPostgres
 
@@ -72,6 +72,12 @@ def test_a_difference_is_shown_with_its_cells(
         "is no vector (KeyError: 'input')",
     ):
         assert words in told
+
+
+def test_folders_are_searched_in_depth() -> None:
+    """Given the whole folder: all vectors, and not what else lies there."""
+    assert set(vector_files([GOLDEN])) == set(VECTORS)
+    assert list(vector_files([VECTORS[0], VECTORS[0]])) == [VECTORS[0]] * 2
 
 
 @pytest.mark.parametrize("what", ["missing.json", "empty", ""])
