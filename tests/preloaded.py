@@ -25,7 +25,8 @@ def load_everything() -> None:
         for module in pkgutil.iter_modules(parent.__path__, f"{parent.__name__}."):
             import_module(module.name)
     # what is otherwise loaded only when first needed
-    for name in ("kivitendo_task_server.jobs.registry", "encodings.ascii", "encodings.idna"):
+    jobs = "kivitendo_task_server.jobs.registry"
+    for name in (jobs, "daemon", "encodings.ascii", "encodings.idna"):
         import_module(name)
 
 

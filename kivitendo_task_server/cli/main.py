@@ -10,27 +10,31 @@ import argparse
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
 from typing import Any, NoReturn
 
 from kivitendo_task_server import __version__
+from kivitendo_task_server.cli import control
 from kivitendo_task_server.errors import TaskServerError, UsageError
 
-# Each module has register(commands): it adds its sub-parsers, whose defaults carry run=function,
-# and function(arguments) returns the exit code. A module's options(parser), if it has one, adds
-# options that may stand before its commands as well.
-COMMAND_MODULES: tuple[str, ...] = (
-    "control",
-    "config",
-    "schedule",
-    "preview",
-    "deliveries",
-    "demo",
-    "install",
-    "tenant",
-    "jobs",
-)
+# Module -> its commands. Each has register(commands): it adds its sub-parsers, whose defaults carry
+# run=function, and function(arguments) returns the exit code. The options(parser) of the control
+# commands adds what may stand before a command as well.
+COMMAND_MODULES: Mapping[str, tuple[str, ...]] = {
+    "control": (
+        *("start", "stop", "restart", "reload", "status", "check", "debug"),
+        *("version", "help"),
+    ),
+    "config": ("check-config",),
+    "schedule": ("schedule",),
+    "preview": ("preview",),
+    "deliveries": ("deliveries",),
+    "demo": ("demo",),
+    "install": ("install", "uninstall", "adopt"),
+    "tenant": ("tenant",),
+    "jobs": ("jobs",),
+}
 
 
 class Parser(argparse.ArgumentParser):
@@ -71,8 +75,12 @@ def add_common_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def build_parser() -> Parser:
-    """The parser with all commands of COMMAND_MODULES."""
+def build_parser(words: Sequence[str] | None = None) -> Parser:
+    """The parser with all commands, or with those that are among the ``words`` of a command line.
+
+    Making the parsers of all others would take ten times as long. Where one of the words may ask
+    for help there are all.
+    """
     parser = Parser(
         prog="kivitendo-task-server",
         description="Runs the background jobs of kivitendo, above all the recurring invoices.",
@@ -81,12 +89,24 @@ def build_parser() -> Parser:
     add_common_options(parser)
     parser.set_defaults(configfile=None, kivitendo_dir=None)
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=CommandParser)
-    for name in COMMAND_MODULES:
-        module = import_module(f"kivitendo_task_server.cli.{name}")
-        module.register(commands)
-        if hasattr(module, "options"):
-            module.options(parser)
+    for name in COMMAND_MODULES if words is None else _modules_for(words):
+        import_module(f"kivitendo_task_server.cli.{name}").register(commands)
+    control.options(parser)
     return parser
+
+
+def _modules_for(words: Sequence[str]) -> Iterable[str]:
+    if any(word.startswith("-") and "h" in word for word in words):
+        return COMMAND_MODULES
+    return [name for name, its in COMMAND_MODULES.items() if not set(its).isdisjoint(words)]
+
+
+def _parsed(words: Sequence[str]) -> argparse.Namespace:
+    """What the words mean. Raises UsageError."""
+    try:
+        return build_parser(words).parse_args(words)
+    except UsageError:
+        return build_parser().parse_args(words)  # whose message knows all commands
 
 
 def _refuse_stray_options(arguments: argparse.Namespace) -> None:
@@ -103,7 +123,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # tenants' names may have characters that this terminal's encoding has not
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        arguments = build_parser().parse_args(argv)
+        arguments = _parsed(sys.argv[1:] if argv is None else argv)
         if arguments.command is None:
             raise UsageError("no command given", remedy="see kivitendo-task-server --help")
         _refuse_stray_options(arguments)

@@ -17,8 +17,6 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
-from daemon import DaemonContext
-
 from kivitendo_task_server import __version__
 from kivitendo_task_server.clock import SystemClock
 from kivitendo_task_server.config.location import Location
@@ -31,7 +29,8 @@ from kivitendo_task_server.daemon.report import remove as remove_report
 from kivitendo_task_server.daemon.reporter import Reporter
 from kivitendo_task_server.errors import ControlError, TaskServerError
 from kivitendo_task_server.log import LogTarget, fields, logger
-from kivitendo_task_server.scheduling import once, signals, supervisor
+from kivitendo_task_server.scheduling import signals
+from kivitendo_task_server.scheduling.spawner import fork_spawner
 
 READY_TIMEOUT = 90
 """Seconds that ``start`` waits; more than every time-out of a database connection together."""
@@ -96,6 +95,8 @@ def run_detached(plan: Plan) -> str | None:
 
 def _detached(plan: Plan, writing: int) -> NoReturn:
     """The rest of the service's life, in the child."""
+    from daemon import DaemonContext  # only those who detach need it
+
     code = 0
     caller = _Caller(writing)
     try:
@@ -220,13 +221,20 @@ def _serve(plan: Plan, reporter: Reporter) -> int:
     directory = plan.location.kivitendo_dir
     waiting_mails = plan.pid_file.with_suffix(".mails")
     if plan.run_job is None:
+        # it loads what workers need while we load what the supervisor needs
+        spawner = fork_spawner()
+        from kivitendo_task_server.scheduling import supervisor
+
         return supervisor.serve(
             _Loader(plan),
             SystemClock(),
             reporter,
             kivitendo_dir=directory,
             waiting_mails=waiting_mails,
+            spawner=spawner,
         )
+    from kivitendo_task_server.scheduling import once
+
     reporter.ready()
     summary = once.run_job(
         plan.run_job,

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kivitendo_task_server.clock import Clock
 from kivitendo_task_server.config.settings import TaskServerSettings
-from kivitendo_task_server.database.asynchronous import Query
+
+if TYPE_CHECKING:  # workers do without asyncio
+    from kivitendo_task_server.database.asynchronous import Query
 
 LOCK_CLASS = 0x6B747371
 """First key of our advisory locks ("ktsq"); the second is the job's id."""

@@ -32,6 +32,8 @@ def fork_spawner() -> tuple[int, socket.socket]:
 
     It keeps nothing of what is open but the standard descriptors, in particular no lock.
     """
+    import psycopg2  # noqa: F401 - both sides need it: loaded before they part, it is shared
+
     inherited = _open_descriptors()
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     gc.freeze()  # what is there now stays shared between the processes

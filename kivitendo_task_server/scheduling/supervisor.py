@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 log = logger(__name__)
 
+WATCH_DELAY = 1.0  # seconds that loading the watcher leaves to the jobs that are due at the start
 TELL_DELAY = 0.2  # seconds until changed states of tenants are told
 
 Loader = Callable[[], Loaded]
@@ -47,13 +48,15 @@ def serve(
     *,
     kivitendo_dir: Path | None = None,
     waiting_mails: Path | None = None,
+    spawner: tuple[int, socket.socket] | None = None,
 ) -> int:
     """Be the service until told to end by a signal; the exit code.
 
     ``loader`` is called at once and at every reload. ``kivitendo_dir`` is the current directory
-    by default. ``waiting_mails`` is a file of ours for mails that are to outlive us. Signals: TERM
-    and INT end gracefully, a second one at once; HUP reloads; ALRM wakes up. Raises
-    TaskServerError for what waiting cannot cure before ``hooks.ready``.
+    by default. ``waiting_mails`` is a file of ours for mails that are to outlive us. ``spawner`` is
+    the result of fork_spawner, if the caller has one already. Signals: TERM and INT end gracefully,
+    a second one at once; HUP reloads; ALRM wakes up. Raises TaskServerError for what waiting cannot
+    cure before ``hooks.ready``.
     """
     configuration = CurrentConfiguration(loader)
     directory = kivitendo_dir or Path.cwd()
@@ -71,7 +74,7 @@ def serve(
         return await supervisor.run()
 
     with signals.deferred():
-        return asyncio.run(run(fork_spawner()))
+        return asyncio.run(run(spawner or fork_spawner()))
 
 
 class Supervisor:
@@ -124,12 +127,12 @@ class Supervisor:
                 extra=fields("service_ready", tenants=len(self._loops)),
             )
             self._hooks.ready(self._service.hold.log_changes() or self._tenants.problem)
-            self._watch()
             self._tell_states()
             helpers = [
                 asyncio.create_task(self._tenants.serve()),
                 asyncio.create_task(self._tick()),
                 asyncio.create_task(self._watchdog()),
+                asyncio.create_task(self._watch()),
                 outgrown := asyncio.create_task(beyond_limit(self._memory_limits)),
             ]
             stopped = asyncio.create_task(self._stop.wait())
@@ -258,15 +261,17 @@ class Supervisor:
         assert self._configuration is not None
         return watched_files(self._configuration.loaded, self._service.kivitendo_dir)
 
-    def _watch(self) -> None:
+    async def _watch(self) -> None:
         """Reload when the files change; what has changed since they were read counts as well."""
+        await asyncio.sleep(WATCH_DELAY)
         if self._configuration is not None:
-            from kivitendo_task_server.config.watcher import Watcher  # jobs run already
+            from kivitendo_task_server.config.watcher import Watcher
 
             self._watcher = Watcher(self._watched_files(), self.reload)
             self._watcher.start()
             self._configuration.reload()
             self._apply_configuration()
+        await asyncio.Event().wait()
 
     def _asked_to_stop(self) -> None:
         if self._stop.is_set():

@@ -81,3 +81,33 @@ def test_installer_refuses_options_that_mean_nothing_to_it(
 ) -> None:
     assert main(words) == 2
     assert f"{option} is not an option of " in capsys.readouterr().err
+
+
+def _commands(words: list[str] | None) -> set[str]:
+    """Those that the parser for these words knows."""
+    (action,) = build_parser(words)._subparsers._group_actions  # type: ignore[union-attr]
+    assert action.choices is not None
+    return set(action.choices)
+
+
+def test_the_table_of_commands_is_what_the_modules_register() -> None:
+    for module, commands in COMMAND_MODULES.items():
+        assert _commands([commands[0]]) == set(commands), module
+    assert _commands(None) == {name for its in COMMAND_MODULES.values() for name in its}
+
+
+def test_only_the_commands_of_the_line_are_loaded() -> None:
+    assert _commands(["-c", "jobs", "status"]) >= {"status", "jobs"}
+    assert "demo" not in _commands(["-f", "start"])
+
+
+@pytest.mark.parametrize("words", [["--help"], ["-fh"], ["--hel"], ["jobs", "--help"]])
+def test_help_shows_all_commands(words: list[str]) -> None:
+    assert _commands(words) == _commands(None)
+
+
+def test_a_wrong_command_is_told_all_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["strat", "status"]) == 2
+    text = capsys.readouterr().err
+    assert "strat" in text
+    assert "check-config" in text
