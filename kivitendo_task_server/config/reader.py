@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -190,6 +189,8 @@ def _lines(lines: tuple[int, ...]) -> str:
 
 
 def _suggestion(name: str, known: list[str]) -> str:
+    from difflib import get_close_matches  # seldom needed
+
     close = get_close_matches(name, known, n=1, cutoff=0.8)
     return f"; did you mean {close[0]}?" if close else ""
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from kivitendo_task_server.errors import JobFailed
 from kivitendo_task_server.jobs.interface import Job
 from kivitendo_task_server.jobs.perl_jobs import PERL_JOBS
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 PACKAGE = "kivitendo_task_server.jobs"
 ENTRY_POINTS = "kivitendo_task_server.jobs"
@@ -164,6 +166,8 @@ def _choose_perl(name: str, kivitendo_dir: Path, why: str) -> Choice:
 
 def _add_ons() -> dict[str, EntryPoint]:
     """The add-ons' jobs; of two for one job the package first in the alphabet provides it."""
+    from importlib.metadata import entry_points  # a third of the memory of all that workers share
+
     found = sorted(
         entry_points(group=ENTRY_POINTS), key=lambda entry: entry.dist.name if entry.dist else ""
     )
