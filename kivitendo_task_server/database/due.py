@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,17 @@ LOCK_CLASS = 0x6B747371
 """First key of our advisory locks ("ktsq"); the second is the job's id."""
 
 
+COLUMNS = """
+    SELECT c.relname || '.' || a.attname
+    FROM pg_attribute a
+    JOIN pg_class c ON c.oid = a.attrelid
+    JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = 'public' AND c.relname IN ('background_jobs', 'background_job_histories')
+        AND a.attname IN ('node_id', 'description') AND NOT a.attisdropped
+    """
+"""Asks which of the columns that came later there are, as ``table.column``."""
+
+
 @dataclass(frozen=True)
 class TableShape:
     """Which of the columns that came later this tenant's release of kivitendo has."""
@@ -25,18 +37,13 @@ class TableShape:
     history_description: bool = True
 
     @classmethod
-    async def read(cls, query: Query) -> TableShape:
-        """Ask the tenant's database."""
-        rows = await query(
-            "SELECT table_name::text, column_name::text FROM information_schema.columns"
-            " WHERE table_schema = 'public'"
-            " AND table_name IN ('background_jobs', 'background_job_histories')"
-            " AND column_name IN ('node_id', 'description')"
-        )
+    def of(cls, columns: Iterable[str]) -> TableShape:
+        """What the answer to COLUMNS means."""
+        found = frozenset(columns)
         return cls(
-            node_id=("background_jobs", "node_id") in rows,
-            description=("background_jobs", "description") in rows,
-            history_description=("background_job_histories", "description") in rows,
+            node_id="background_jobs.node_id" in found,
+            description="background_jobs.description" in found,
+            history_description="background_job_histories.description" in found,
         )
 
 

@@ -112,10 +112,9 @@ def ensure(connection: Connection) -> None:
     connection.commit()
 
 
-async def ensure_by(connection: AsyncConnection) -> None:
-    """The same for a connection that is waited for asynchronously."""
-    rows = await connection.query(PRESENT)
-    statements = creation(row[0] for row in rows)
+async def create_missing(connection: AsyncConnection, present: Iterable[str]) -> None:
+    """The same for a connection that is waited for asynchronously and was asked for PRESENT."""
+    statements = creation(present)
     if statements:
         try:
             await connection.query(statements)

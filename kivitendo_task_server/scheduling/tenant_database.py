@@ -8,7 +8,14 @@ from __future__ import annotations
 from kivitendo_task_server.config.settings import Settings
 from kivitendo_task_server.database import own_schema
 from kivitendo_task_server.database.asynchronous import AsyncConnection
-from kivitendo_task_server.database.due import DueRule, Found, TableShape, look, schedule
+from kivitendo_task_server.database.due import (
+    COLUMNS,
+    DueRule,
+    Found,
+    TableShape,
+    look,
+    schedule,
+)
 from kivitendo_task_server.database.tenants import Tenant
 from kivitendo_task_server.database.upgrades import missing
 from kivitendo_task_server.errors import DatabaseError
@@ -19,6 +26,13 @@ from kivitendo_task_server.scheduling.service import Service
 log = logger(__name__)
 
 
+_COUNT = "SELECT current_setting('max_connections')::int, count(*)::int FROM pg_stat_activity"
+_STATE = f"""
+    SELECT ARRAY({own_schema.PRESENT}), ARRAY({COLUMNS}), allowed, used
+    FROM ({_COUNT}) AS sessions (allowed, used)
+    """  # noqa: S608 - put together from constants
+
+
 class TenantDatabase:
     """Opens and closes the connection as needed; all methods raise DatabaseError."""
 
@@ -27,26 +41,34 @@ class TenantDatabase:
         self._service = service
         self._connection: AsyncConnection | None = None
         self._kept = False
-        self._shape = TableShape()
+        self._shape: TableShape | None = None
+        """Remembered while the connection is closed: one round trip less to open it again."""
         self._calendar = Calendar()
         self._bad_schedules: set[tuple[int, str | None]] = set()
 
     async def look(self, settings: Settings) -> tuple[DueRule, Found]:
         """Ask for due jobs; a connection that was cut since the last time is opened again."""
-        if self._connection is not None:
-            rule = self._rule(settings)
+        if self._shape is not None:
+            await self._open(settings)
             try:
-                return rule, await look(self._connection.query, rule)
+                return await self._look(settings, self._shape)
             except DatabaseError:
-                self.close()
-        connection = await self._connected(settings)
-        rule = self._rule(settings)
-        return rule, await look(connection.query, rule)
+                self.close()  # it was cut, or there are other tables now
+        return await self._look(settings, await self._prepared(settings))
+
+    async def _look(self, settings: Settings, shape: TableShape) -> tuple[DueRule, Found]:
+        assert self._connection is not None
+        access, connections = self._tenant.access, self._service.kept_connections
+        if self._kept and connections.count_is_due(access):
+            ((allowed, used),) = await self._connection.query(_COUNT)
+            connections.counted(access, allowed, used)
+        rule = DueRule.at(self._service.clock, settings.task_server, shape)
+        return rule, await look(self._connection.query, rule)
 
     async def rule(self, settings: Settings) -> DueRule:
         """The due rule now, for this tenant's tables."""
-        await self._connected(settings)
-        return self._rule(settings)
+        shape = await self._prepared(settings)
+        return DueRule.at(self._service.clock, settings.task_server, shape)
 
     async def lacking(self, tags: frozenset[str]) -> frozenset[str]:
         """Which of kivitendo's upgrades the tenant has yet to get; after a look."""
@@ -70,35 +92,53 @@ class TenantDatabase:
 
     def rest(self) -> None:
         """Nothing is to be asked until the next tick."""
-        if not self._kept:
-            self.close()
+        if not self._kept or self._service.kept_connections.is_surplus(self._tenant.access):
+            self._disconnect()
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection, and forget what was found in the database."""
+        self._disconnect()
+        self._shape = None
+
+    def _disconnect(self) -> None:
+        if self._connection is None:
+            return
+        self._connection.close()
+        self._connection = None
         if self._kept:
             self._service.kept_connections.release(self._tenant.access)
             self._kept = False
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        else:
+            self._service.kept_connections.others(self._tenant.access).release()
 
-    def _rule(self, settings: Settings) -> DueRule:
-        return DueRule.at(self._service.clock, settings.task_server, self._shape)
+    async def _prepared(self, settings: Settings) -> TableShape:
+        """Connect, and see that all is there that a look needs."""
+        connection = await self._open(settings)
+        if self._shape is None:
+            ((present, columns, allowed, used),) = await connection.query(_STATE)
+            await own_schema.create_missing(connection, present)
+            self._shape = TableShape.of(columns)
+            self._service.kept_connections.counted(self._tenant.access, allowed, used)
+            self._keep()
+        return self._shape
 
-    async def _connected(self, settings: Settings) -> AsyncConnection:
+    async def _open(self, settings: Settings) -> AsyncConnection:
         if self._connection is None:
-            access = self._tenant.access
-            purpose = f"supervisor on {settings.task_server.node_id}"
-            connection = await AsyncConnection.open(access, purpose=purpose)
+            others = self._service.kept_connections.others(self._tenant.access)
+            await others.acquire()
             try:
-                await own_schema.ensure_by(connection)
-                self._shape = await TableShape.read(connection.query)
-                ((limit,),) = await connection.query(
-                    "SELECT current_setting('max_connections')::int"
+                self._connection = await AsyncConnection.open(
+                    self._tenant.access, purpose=f"supervisor on {settings.task_server.node_id}"
                 )
             except BaseException:
-                connection.close()
+                others.release()
                 raise
-            self._connection = connection
-            self._kept = self._service.kept_connections.keep(access, limit)
+            if self._shape is not None:
+                self._keep()
         return self._connection
+
+    def _keep(self) -> None:
+        connections, access = self._service.kept_connections, self._tenant.access
+        if not self._kept and connections.keep(access):
+            self._kept = True
+            connections.others(access).release()

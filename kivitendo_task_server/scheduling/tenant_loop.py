@@ -109,6 +109,7 @@ class TenantLoop:
         settings = self._service.settings
         try:
             rule = await self._database.rule(settings)
+            self._database.rest()
             await self._work(rule, settings, (job_id,), {}, forced=True)
         except DatabaseError as error:
             self._failed(error)
@@ -143,6 +144,7 @@ class TenantLoop:
         if interrupted or found.jobs:
             # what was interrupted comes last: it may be interrupted again
             jobs = sorted(found.jobs, key=lambda job: job in interrupted)
+            self._database.rest()
             return await self._work(rule, settings, tuple(jobs), interrupted)
         self._works()
         return False

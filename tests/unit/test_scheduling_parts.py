@@ -100,15 +100,45 @@ def test_slots_are_given_in_order_and_can_change() -> None:
     assert order[-1] == "free again"
 
 
-def test_most_connections_of_a_server_are_left_to_kivitendo() -> None:
+HERE = DatabaseAccess("localhost", 5432, "a", "u")
+THERE = DatabaseAccess("db.example", 5432, "a", "u")
+
+
+def test_half_of_a_servers_connections_are_left_to_kivitendo() -> None:
     kept = KeptConnections()
-    here = DatabaseAccess("localhost", 5432, "a", "u")
-    there = DatabaseAccess("db.example", 5432, "a", "u")
-    assert [kept.keep(here, 12) for _ in range(4)] == [True, True, True, False]
-    assert kept.keep(there, 3)  # always one
-    assert not kept.keep(there, 3)
-    kept.release(here)
-    assert kept.keep(here, 12)
+    kept.counted(HERE, allowed=20, used=7)
+    assert [kept.keep(HERE) for _ in range(4)] == [True, True, True, False]
+    kept.counted(THERE, allowed=3, used=3)
+    assert kept.keep(THERE)  # always one
+    assert not kept.keep(THERE)
+    kept.release(HERE)
+    assert kept.keep(HERE)
+
+
+def test_connections_are_given_back_when_others_need_them() -> None:
+    kept = KeptConnections()
+    kept.counted(HERE, allowed=20, used=0)
+    assert all(kept.keep(HERE) for _ in range(10))
+    kept.counted(HERE, allowed=20, used=15)
+    assert not kept.is_surplus(HERE)
+    kept.counted(HERE, allowed=20, used=16)
+    given_back = 0
+    while kept.is_surplus(HERE):
+        kept.release(HERE)
+        given_back += 1
+    assert given_back == 6  # half of the server's are free again
+    kept.counted(HERE, allowed=20, used=20)
+    while kept.is_surplus(HERE):
+        kept.release(HERE)
+    kept.release(HERE)  # the last one was not asked for
+    assert not kept.is_surplus(HERE)
+
+
+def test_one_of_many_tenants_counts_a_servers_sessions() -> None:
+    kept = KeptConnections()
+    assert kept.count_is_due(HERE)
+    assert not kept.count_is_due(HERE)
+    assert kept.count_is_due(THERE)
 
 
 def test_the_calendar_asks_once_a_minute_and_knows_the_fold() -> None:
