@@ -16,8 +16,14 @@ from pathlib import Path
 
 import hypothesis
 import pytest
-from database_fixture import NewDatabase, create_database, statement
+from database_fixture import (
+    NewDatabase,
+    create_database,
+    remove_left_over_clusters,
+    statement,
+)
 from kivitendo_fixture import KivitendoDir, kivitendo_installation
+from memory import scratch
 from one_tenant import OneTenant
 
 import kivitendo_task_server.demo
@@ -37,7 +43,8 @@ SYSTEM_TESTS = Path(__file__).parent / "system"
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[EmbeddedPostgres]:
     """A real PostgreSQL of this test session (one for each xdist worker)."""
-    with EmbeddedPostgres(durable=False) as running:
+    remove_left_over_clusters()
+    with EmbeddedPostgres(durable=False, parent=scratch()) as running:
         yield running
 
 

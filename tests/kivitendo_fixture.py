@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from memory import scratch
+
 from kivitendo_task_server.config.settings import DatabaseAccess
 from kivitendo_task_server.database.connection import connect
 from kivitendo_task_server.demo.kivitendo_folder import DEFAULTS
@@ -134,7 +136,7 @@ class KivitendoDir:
 def kivitendo_installation(auth: DatabaseAccess) -> Iterator[KivitendoDir]:
     """Make an installation for the authentication database; ends what still runs on it after."""
     # not pytest's tmp_path: its parents are closed to other users, whom some tests run as
-    folder = Path(tempfile.mkdtemp(prefix="kivitendo-test-"))
+    folder = Path(tempfile.mkdtemp(prefix="kivitendo-test-", dir=scratch()))
     folder.chmod(0o755)
     try:
         for part in ("config", "users", "scripts", "SL/System", "templates"):

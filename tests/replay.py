@@ -56,8 +56,20 @@ NO_VECTOR = (ValueError, LookupError, TypeError, AttributeError, OSError)
 """What reading a file that is no vector comes to."""
 
 
+class Collected:
+    """Takes statements like a cursor, to have them all executed in one round trip."""
+
+    def __init__(self, cursor: Any) -> None:
+        self._cursor = cursor
+        self.statements: list[str] = []
+
+    def execute(self, sql: str, values: Iterable[Any] | None = None) -> None:
+        """Keep the statement, with its values put in."""
+        self.statements.append(self._cursor.mogrify(sql, values).decode())
+
+
 class Database(compare.DB):  # type: ignore[misc]
-    """The vectors' database; emptied in one round trip, which TRUNCATE would take long for."""
+    """The vectors' database; filled, and emptied, in one round trip, and without TRUNCATE."""
 
     def __init__(self, access: DatabaseAccess) -> None:
         connection = connect(access, purpose="replay")
@@ -67,6 +79,15 @@ class Database(compare.DB):  # type: ignore[misc]
             f"host={access.host} port={access.port} dbname={access.name}"
             f" user={access.user} password={access.password}"
         )
+
+    def load(self, base: dict[str, Any], vector: dict[str, Any], warn: Any = None) -> None:
+        cursor = self.cu
+        self.cu = collected = Collected(cursor)
+        try:
+            super().load(base, vector, warn)
+        finally:
+            self.cu = cursor
+        self.cu.execute("; ".join(collected.statements))
 
     def clear(self) -> None:
         self.cx.rollback()  # a vector that could not be loaded leaves its transaction open

@@ -13,6 +13,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
+from database_fixture import create_database, statement
 from kivitendo_fixture import DEFAULTS
 
 from kivitendo_task_server.clock import FixedClock
@@ -90,13 +91,9 @@ def kivitendo_databases(
     Made once for a module: making a database costs more than a run of the bridge.
     """
     auth_access, tenant_access = (
-        cluster.access(f"bridge_{kind}_{os.getpid()}") for kind in ("auth", "tenant")
+        create_database(cluster, f"bridge_{kind}_{os.getpid()}", templates[kind])
+        for kind in ("auth", "tenant")
     )
-    server = connect(cluster.access("postgres"), purpose="test")
-    server.autocommit = True
-    for access, kind in ((auth_access, "auth"), (tenant_access, "tenant")):
-        with server.cursor() as cursor:
-            cursor.execute(f"CREATE DATABASE {access.name} TEMPLATE {templates[kind]}")
     auth = connect(auth_access, purpose="test")
     with auth, auth.cursor() as cursor:
         cursor.execute('INSERT INTO auth."user" (id, login) VALUES (1, %s)', (USER.login,))
@@ -114,10 +111,8 @@ def kivitendo_databases(
         )  # fmt: skip
     auth.close()
     yield auth_access, tenant_access
-    with server.cursor() as cursor:
-        for access in (auth_access, tenant_access):
-            cursor.execute(f"DROP DATABASE {access.name} WITH (FORCE)")
-    server.close()
+    for access in (auth_access, tenant_access):
+        statement(cluster, f"DROP DATABASE {access.name} WITH (FORCE)")
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from database_fixture import NewDatabase, create_database, statement
 from gate import Gate
 from job_rows import add_job, execute
 from kivitendo_fixture import KivitendoDir, kivitendo_installation, until
+from memory import scratch
 from one_tenant import OneTenant
 from real_service import RealService, real_service
 
@@ -79,7 +80,7 @@ def check_each_ran_once(access: DatabaseAccess) -> None:
 @pytest.fixture
 def own_cluster() -> Iterator[EmbeddedPostgres]:
     """A PostgreSQL that the test may stop and start."""
-    with EmbeddedPostgres(durable=False) as cluster:
+    with EmbeddedPostgres(durable=False, parent=scratch()) as cluster:
         for kind in ("tenant", "auth"):
             statement(cluster, f"CREATE DATABASE template_{kind}")
             execute(

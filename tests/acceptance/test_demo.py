@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from memory import scratch
 from processes import eventually, users_of
 
 import kivitendo_task_server
@@ -26,7 +27,7 @@ COMMAND = (sys.executable, "-P", "-m", "kivitendo_task_server", "demo")
 @pytest.fixture
 def temporary() -> Iterator[Path]:
     """The system's temporary folder, as the demo sees it; a failed test leaves nothing running."""
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(dir=scratch()) as name:
         folder = Path(name)
         folder.chmod(0o711)
         yield folder

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from memory import scratch
 from processes import eventually, users_of
 
 import kivitendo_task_server
@@ -38,7 +39,7 @@ def importable(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """A place for a demo that PostgreSQL's account can reach, too."""
-    with tempfile.TemporaryDirectory() as parent:
+    with tempfile.TemporaryDirectory(dir=scratch()) as parent:
         Path(parent).chmod(0o711)
         yield Path(parent) / "demo"
 

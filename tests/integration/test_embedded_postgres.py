@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
-import time
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from database_fixture import NewDatabase
+from kivitendo_fixture import alive, until
+from memory import scratch
 
 from kivitendo_task_server.database.connection import connect
 
@@ -25,14 +28,23 @@ def test_each_copy_is_its_own(new_database: NewDatabase) -> None:
     second.close()
 
 
-def test_server_does_not_outlive_a_killed_owner(tmp_path: Path) -> None:
-    tmp_path.chmod(0o755)
+@pytest.fixture
+def parent() -> Iterator[Path]:
+    """A folder that PostgreSQL's account can enter; its owner is killed and cannot tidy up."""
+    with tempfile.TemporaryDirectory(dir=scratch()) as name:
+        Path(name).chmod(0o711)
+        yield Path(name)
+
+
+def test_server_does_not_outlive_a_killed_owner(parent: Path) -> None:
     owner = subprocess.Popen(
         [sys.executable, "-c",
+         "import sys\n"
+         "from pathlib import Path\n"
          "from kivitendo_task_server.demo.postgres import EmbeddedPostgres\n"
-         "cluster = EmbeddedPostgres(durable=False); cluster.start()\n"
+         "cluster = EmbeddedPostgres(durable=False, parent=Path(sys.argv[1])); cluster.start()\n"
          "print(cluster.pid, cluster.folder, flush=True)\n"
-         "import time; time.sleep(600)"],
+         "import time; time.sleep(600)", parent],
         stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert owner.stdout is not None
@@ -40,16 +52,4 @@ def test_server_does_not_outlive_a_killed_owner(tmp_path: Path) -> None:
     assert (Path(folder) / "data/postmaster.pid").exists()
     owner.kill()
     owner.wait()
-    for _ in range(400):
-        if not _alive(int(pid)):
-            break
-        time.sleep(0.05)
-    assert not _alive(int(pid))
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-        return "Z" not in Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-    except (ProcessLookupError, FileNotFoundError):
-        return False
+    until(lambda: not alive(int(pid)))

@@ -35,6 +35,9 @@ MAIL = Mail(
     body="Grüße\n.\n..\nEnde ohne Zeilenende",
 )
 
+# what our peer is warned of is what these tests need
+login_without_tls = pytest.mark.filterwarnings("ignore:Requiring AUTH while not requiring TLS")
+
 
 @pytest.fixture
 def mailbox() -> Mailbox:
@@ -227,12 +230,14 @@ def test_login_that_the_server_does_not_know(port: int) -> None:
     assert "geheim" not in outcome.answer
 
 
+@login_without_tls
 def test_password_outside_ascii_is_an_error_in_words(mailbox: Mailbox) -> None:
     with smtp_server(mailbox, login=True) as port:
         outcome = _send(_to(port, login="kivi", password="geheimß"))
     assert "must be ASCII" in outcome.answer and "geheim" not in outcome.answer
 
 
+@login_without_tls
 def test_debug_shows_the_protocol_without_the_password(
     mailbox: Mailbox, capfd: pytest.CaptureFixture[str]
 ) -> None:

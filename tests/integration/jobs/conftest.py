@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from database_fixture import create_database
 from jobs_bench import BASIC_ROWS, MORE_TABLES, Bench
 from mail_peer import Mailbox, smtp_server
 
@@ -21,22 +22,13 @@ from kivitendo_task_server.demo.postgres import EmbeddedPostgres
 @pytest.fixture(scope="session")
 def jobs_database(cluster: EmbeddedPostgres, templates: dict[str, str]) -> DatabaseAccess:
     """One tenant database with the tables of all jobs and the rows every tenant has."""
-    _create(cluster, "jobs_bench", templates["tenant"])
-    access = cluster.access("jobs_bench")
+    access = create_database(cluster, "jobs_bench", templates["tenant"])
     connection = connect(access, purpose="test set-up")
     with connection, connection.cursor() as cursor:
         cursor.execute(MORE_TABLES.read_text())
         cursor.execute(BASIC_ROWS)
     connection.close()
     return access
-
-
-def _create(cluster: EmbeddedPostgres, name: str, template: str) -> None:
-    connection = connect(cluster.access("postgres"), purpose="test set-up")
-    connection.autocommit = True
-    with connection.cursor() as cursor:
-        cursor.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
-    connection.close()
 
 
 @pytest.fixture
@@ -52,8 +44,7 @@ def bench(jobs_database: DatabaseAccess, tmp_path: Path) -> Iterator[Bench]:
 @pytest.fixture(scope="session")
 def auth_database(cluster: EmbeddedPostgres, templates: dict[str, str]) -> DatabaseAccess:
     """One authentication database for all benches."""
-    _create(cluster, "jobs_auth", templates["auth"])
-    return cluster.access("jobs_auth")
+    return create_database(cluster, "jobs_auth", templates["auth"])
 
 
 @pytest.fixture
