@@ -22,6 +22,7 @@ from kivitendo_task_server.database.due import DueRule
 from kivitendo_task_server.database.tenants import Tenant
 
 _LENGTH = struct.Struct("!I")
+_ENCODER = json.JSONEncoder(default=str)
 INTERRUPT = signal.SIGUSR1
 """Tells a worker to end its job now."""
 INTERRUPTED = 75
@@ -84,4 +85,4 @@ def _receive(channel: socket.socket, size: int) -> bytes:
 
 def encode(event: str, **values: Any) -> bytes:
     """One message as a line."""
-    return json.dumps({"event": event, **values}, default=str).encode() + b"\n"
+    return _ENCODER.encode({"event": event, **values}).encode() + b"\n"

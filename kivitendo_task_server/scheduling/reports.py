@@ -22,12 +22,17 @@ class Reports:
     def send(self, event: str, **values: Any) -> None:
         """Tell something. Raises ConnectionError if the supervisor is gone."""
         self.send_later(event, **values)
-        waiting, self._waiting = bytes(self._waiting), bytearray()
-        self._channel.sendall(waiting)
+        self.flush()
 
     def send_later(self, event: str, **values: Any) -> None:
         """Tell something together with what follows at once."""
         self._waiting += encode(event, **values)
+
+    def flush(self) -> None:
+        """Send what waits, if anything does. Raises ConnectionError if the supervisor is gone."""
+        if self._waiting:
+            waiting, self._waiting = bytes(self._waiting), bytearray()
+            self._channel.sendall(waiting)
 
     def stop_requested(self) -> bool:
         """Whether the supervisor sent "stop", or is gone."""

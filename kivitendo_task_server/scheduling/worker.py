@@ -105,10 +105,11 @@ class Worker:
         started_at = self._now()
         began = time.monotonic()
         prepared = runner.prepare(row, self._batch.settings)
-        self._reports.send(
+        self._reports.send_later(
             "started", job=row.id, package=row.package_name, time_limit=prepared.time_limit
         )
         self._tell_missed(row, prepared.catch_up)
+        self._reports.flush()  # at the latest before it can hang or crash
         context = self._context(row, prepared.options, prepared.time_limit)
         if prepared.job is None:
             assert prepared.failure is not None
