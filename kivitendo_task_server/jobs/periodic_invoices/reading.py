@@ -6,6 +6,7 @@ The number of queries does not depend on the number of orders.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import date
 from typing import Any
 
 from kivitendo_task_server.database.connection import Connection
@@ -33,26 +34,39 @@ def read_columns(connection: Connection) -> Columns:
     return existing_columns(connection, TABLES)
 
 
-def read_configs(cursor: Cursor, columns: Columns, ids: list[int] | None = None) -> list[Config]:
-    """All active configurations by ascending id, or those of ``ids`` that still are active."""
+def read_configs(
+    cursor: Cursor,
+    columns: Columns,
+    ids: list[int] | None = None,
+    *,
+    ended_by: date | None = None,
+) -> list[Config]:
+    """All active configurations by ascending id, or those of ``ids`` that still are active.
+
+    ``ended_by``: only those that the first pass has to look at on that day (2.3).
+    """
     known = _known("config", columns["periodic_invoices_configs"])
     cursor.execute(
-        "SELECT config.id, config.oe_id, oe.ordnumber, config.periodicity,"  # noqa: S608
+        "WITH chosen AS MATERIALIZED ("  # noqa: S608
+        " SELECT id FROM periodic_invoices_configs WHERE active"
+        "    AND (%(ids)s::int[] IS NULL OR id = ANY(%(ids)s::int[]))"
+        "    AND (%(ended_by)s::date IS NULL"
+        "         OR end_date <= %(ended_by)s::date AND terminated IS NOT TRUE))"
+        " SELECT config.id, config.oe_id, oe.ordnumber, config.periodicity,"
         " config.order_value_periodicity,"
         f" config.start_date, {known('first_billing_date')}, config.end_date,"
         " coalesce(config.terminated, false), config.extend_automatically_by,"
         f" config.ar_chart_id, {known('direct_debit')},"
         f" config.print, {known('send_email')}, billed.previous, config.xmin::text"
-        "  FROM periodic_invoices_configs config"
+        "  FROM chosen JOIN periodic_invoices_configs config USING (id)"
         "  JOIN oe ON oe.id = config.oe_id"
         "  LEFT JOIN (SELECT config_id, max(period_start_date) AS previous"
         "               FROM periodic_invoices"
-        "              WHERE %(ids)s::int[] IS NULL OR config_id = ANY(%(ids)s::int[])"
+        "              WHERE config_id IN (SELECT id FROM chosen)"
         "              GROUP BY config_id)"
         "            billed ON billed.config_id = config.id"
-        " WHERE config.active AND (%(ids)s::int[] IS NULL OR config.id = ANY(%(ids)s::int[]))"
         " ORDER BY config.id",
-        {"ids": ids},
+        {"ids": ids, "ended_by": ended_by},
     )
     return [
         Config(

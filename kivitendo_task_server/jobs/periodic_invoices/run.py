@@ -79,7 +79,7 @@ class BillingRun:
         connection, cursor = session.connection, session.cursor
         try:
             session.columns = read_columns(connection)
-            configs = read_configs(cursor, session.columns)
+            configs = read_configs(cursor, session.columns, ended_by=session.circumstances.today)
             connection.commit()
             ending = FirstPass(connection, cursor, session.circumstances, session.recorder)
             held = ending.run(configs, wait=False)
