@@ -121,8 +121,8 @@ class JobQueue:
             + _CLAIM,
             (
                 *(self._held, job_id),
-                *(job_id, rule.node, self._pid, started_at),
-                *(rule.now, rule.repeated_from or "infinity", to_run),
+                *(job_id, rule.node, self._pid, _timestamp(started_at)),
+                *(_timestamp(rule.now), _timestamp(rule.repeated_from) or "infinity", to_run),
             ),
         )
         assert row is not None
@@ -182,13 +182,13 @@ class JobQueue:
                 _storable(job.package_name),
                 job.description,
                 job.data,
-                record.run_at,
+                _timestamp(record.run_at),
                 "failure" if result.failed else "success",
                 None if result.failed else _storable(result.text),
                 _storable(result.error),
                 record.times is not None,
-                record.times.last_run_at if record.times else None,
-                record.times.next_run_at if record.times else None,
+                _timestamp(record.times.last_run_at if record.times else None),
+                _timestamp(record.times.next_run_at if record.times else None),
                 result.failed,
                 record.interrupted,
                 record.seconds,
@@ -276,6 +276,11 @@ class JobQueue:
         finally:
             if alone and not connection.closed:
                 connection.autocommit = False
+
+
+def _timestamp(moment: datetime | None) -> str | None:
+    """What psycopg2 would write itself, in a third of its time; the statements know the type."""
+    return None if moment is None else moment.isoformat()
 
 
 def _storable(text: str | None) -> str | None:
