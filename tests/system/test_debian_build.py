@@ -26,16 +26,27 @@ from system.inside import CHECKOUT
 pytestmark = [pytest.mark.system, pytest.mark.xdist_group("debian")]
 
 
+def copy_of_checkout(folder: Path) -> Path:
+    """Another checkout of the same, without what is not versioned; its files are of now."""
+    checkout = folder / "checkout"
+    shutil.copytree(CHECKOUT, checkout, copy_function=shutil.copy, ignore=shutil.ignore_patterns(
+        ".git", ".venv", "dist", "__pycache__", "tests", ".*_cache"))  # fmt: skip
+    return checkout
+
+
 def test_two_builds_are_identical(packages: Packages, tmp_path: Path) -> None:
-    """Another folder, time zone and umask change no bit of it."""
-    tool("build-deb", "--output", tmp_path, cwd="/",
+    """Another checkout, with other times of its files, time zone and umask change no bit of it."""
+    checkout = copy_of_checkout(tmp_path)
+    subprocess.run(["find", checkout, "-name", "*.py", "-exec", "touch", "-d", "2001-01-01", "{}",
+                    "+"], check=True)  # fmt: skip
+    tool("build-deb", "--output", tmp_path / "out", checkout=checkout, cwd="/",
          env={**os.environ, "TZ": "Asia/Tokyo"}, umask=0o077)  # fmt: skip
-    (again,) = tmp_path.glob("*.deb")
+    (again,) = (tmp_path / "out").glob("*.deb")
     assert again.read_bytes() == packages.deb.read_bytes()
 
 
 def test_lintian_finds_nothing(packages: Packages, tmp_path: Path) -> None:
-    (changes,) = packages.deb.parent.glob("*_amd64.changes")
+    (changes,) = packages.deb.parent.glob("*.changes")
     done = subprocess.run(
         ["lintian", "--allow-root", "--profile", "debian", "--display-level", ">=warning",
          "--fail-on", "error,warning", changes],
@@ -77,9 +88,7 @@ def test_a_dependency_without_a_package_becomes_one(tmp_path: Path) -> None:
                    "PIP_NO_BUILD_ISOLATION": "0"}  # fmt: skip
     subprocess.run(["python3", "setup.py", "-q", "sdist", "-d", tmp_path], cwd=library, check=True,
                    capture_output=True, env=environment)  # fmt: skip
-    checkout = tmp_path / "checkout"
-    shutil.copytree(CHECKOUT, checkout, ignore=shutil.ignore_patterns(
-        ".git", ".venv", "dist", "__pycache__", "tests", ".*_cache"))  # fmt: skip
+    checkout = copy_of_checkout(tmp_path)
     setup = checkout / "setup.py"
     setup.write_text(
         setup.read_text().replace("install_requires=[", 'install_requires=["kts-little",')
@@ -115,7 +124,7 @@ def test_the_repository_serves_every_architecture(packages: Packages, tmp_path: 
 
     ask("apt-get", "update", "--error-on=any")
     assert f"Candidate: {packages.version}" in ask("apt-cache", "policy", NAME)
-    assert ask("apt-cache", "policy", "python3-psycopg2") == ""
+    assert "Candidate: (none)" in ask("apt-cache", "policy", "python3-psycopg2")
 
 
 def test_piuparts(packages: Packages, tmp_path: Path) -> None:

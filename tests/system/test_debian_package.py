@@ -55,6 +55,14 @@ class Long(Job):
         return JobResult("not interrupted")
 """
 
+INSTANCE_UNIT = f"/etc/systemd/system/{NAME}@.service"
+UCF = "/var/lib/ucf/hashfile"
+ENTER_TEST_JOB = (
+    "INSERT INTO background_jobs (type, package_name, active) VALUES ('once', 'Test', true)"
+)
+ALL_TESTS_RAN = (
+    "SELECT bool_and(last_run_at IS NOT NULL) FROM background_jobs WHERE package_name = 'Test'"
+)
 ENTER_LONG_JOB = (
     "INSERT INTO background_jobs (type, package_name, active, data) VALUES ('once', 'Long', true,"
 )
@@ -96,6 +104,7 @@ def test_life_of_the_package(machine: Container) -> None:
     site = machine.files(*NOT_OURS)
     said = machine.run(NAME, "install").stdout
     assert DIRECTORY in said  # found without a question
+    assert SETTINGS in machine.run("cat", UCF).stdout
     until(lambda: invoices(machine) >= 31, "the orders that are due are billed")
     assert running(machine)
     assert machine.run("service", NAME, "status").returncode == 0
@@ -107,6 +116,9 @@ def test_life_of_the_package(machine: Container) -> None:
 
     machine.reboot()
     until(lambda: running(machine), "started at boot")
+    query(machine, ENTER_TEST_JOB)
+    machine.run("sh", "-c", f"kill -ALRM $(cat {DIRECTORY}/users/pid/*.pid)")
+    until(lambda: query(machine, ALL_TESTS_RAN) == "t", "a job runs after the reboot")
 
     # what the administrator wrote stays when the package is removed, and goes when it is purged
     machine.shell(f"echo '# mine' >>{SETTINGS}")
@@ -122,6 +134,7 @@ def test_life_of_the_package(machine: Container) -> None:
 
     apt(machine, "purge", NAME)
     left = {line for line in machine.files(*NOT_OURS) - before if DIRECTORY not in line}
+    assert SETTINGS not in machine.run("cat", UCF).stdout
     assert left == {"/var/www"}  # the test's own kivitendo is in it
     assert before - machine.files(*NOT_OURS) == set()
     ours = {line for line in machine.files(*NOT_OURS) - site if DIRECTORY in line}
@@ -163,12 +176,16 @@ def test_upgrade_finishes_a_running_job(machine: Container, packages: Packages) 
     assert query(machine, history) == "success|not interrupted"
     until(lambda: running(machine), "the new version runs")
     assert "# mine" in machine.run("cat", SETTINGS).stdout
+    if machine.init == "systemd":
+        assert "# older" not in machine.run("cat", INSTANCE_UNIT).stdout
 
     # what does not run is not started by an upgrade, and a downgrade works
     machine.run("service", NAME, "stop")
     apt(machine, "install", "--allow-downgrades", f"{NAME}={OLDER}")
     assert version(machine) == f"ii  {OLDER}"
     assert not running(machine)
+    if machine.init == "systemd":
+        assert "# older" in machine.run("cat", INSTANCE_UNIT).stdout
     machine.run("service", NAME, "start")
     assert running(machine)
     machine.run(NAME, "check-config")
@@ -226,10 +243,9 @@ def test_an_edited_boot_file_survives_upgrades(machine: Container) -> None:
     apt(machine, "install", NAME)
     make_site(machine)
     machine.run(NAME, "install")
-    unit = f"/etc/systemd/system/{NAME}@.service"
-    machine.shell(f"sed -i 's/^RestartSec=.*/RestartSec=77/' {unit}")
+    machine.shell(f"sed -i 's/^RestartSec=.*/RestartSec=77/' {INSTANCE_UNIT}")
     apt(machine, "install", "--reinstall", NAME)
-    assert "RestartSec=77" in machine.run("cat", unit).stdout
+    assert "RestartSec=77" in machine.run("cat", INSTANCE_UNIT).stdout
     assert running(machine)
     # what the administrator has disabled stays disabled
     machine.run("systemctl", "disable", "--now", f"{NAME}.service", f"{NAME}@kivitendo.service")
