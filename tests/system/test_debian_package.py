@@ -104,7 +104,6 @@ def test_life_of_the_package(machine: Container) -> None:
     site = machine.files(*NOT_OURS)
     said = machine.run(NAME, "install").stdout
     assert DIRECTORY in said  # found without a question
-    assert SETTINGS in machine.run("cat", UCF).stdout
     until(lambda: invoices(machine) >= 31, "the orders that are due are billed")
     assert running(machine)
     assert machine.run("service", NAME, "status").returncode == 0
@@ -130,6 +129,7 @@ def test_life_of_the_package(machine: Container) -> None:
     # found without a question, started by itself
     apt(machine, "install", NAME)
     until(lambda: running(machine), "running after installing again")
+    assert SETTINGS in machine.run("cat", UCF).stdout
     assert "# mine" in machine.run("cat", SETTINGS).stdout
 
     apt(machine, "purge", NAME)
