@@ -155,6 +155,8 @@ def _password(file: str | None) -> str:
         return ""
     try:
         text = sys.stdin.readline() if file == "-" else Path(file).read_text(encoding="utf-8")
-    except (OSError, UnicodeError) as error:
-        raise UsageError(f"--database-password-file {file}: {error}") from error
+    except OSError as error:
+        raise UsageError(f"--database-password-file {file}: {error.strerror}") from error
+    except UnicodeError as error:
+        raise UsageError(f"--database-password-file {file}: not UTF-8") from error
     return (text.splitlines() or [""])[0]

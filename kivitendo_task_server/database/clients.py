@@ -82,7 +82,7 @@ def config_value(client_id: int, name: str) -> str:
 async def runs(query: Query) -> Runs:
     """The last and the next run among the jobs of one tenant's database."""
     rows = await query(
-        "SELECT max(last_run_at), min(next_run_at) FILTER (WHERE active AND type = 'interval')"
-        " FROM background_jobs"
+        "SELECT max(last_run_at), min(next_run_at) FILTER (WHERE active AND (type = 'interval'"
+        " OR type = 'once' AND last_run_at IS NULL AND cron_spec <> '')) FROM background_jobs"
     )
     return Runs(*rows[0])

@@ -76,5 +76,7 @@ def undo(root: Path, report: Report, *, dry_run: bool) -> None:
     if dry_run:
         report("nothing was changed (--dry-run)")
         return
-    registration.stop_answering(Commands(host, report))
+    runner = Commands(host, report)
+    registration.stop_answering(runner)
     plan.apply()
+    registration.refresh(runner)

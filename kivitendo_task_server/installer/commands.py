@@ -63,6 +63,11 @@ class Commands:
             )
         return outcome
 
+    def ask(self, *argv: str) -> str:
+        """What a command says that changes nothing; empty if it fails. It is not reported."""
+        outcome = self._outcome(argv, TIMEOUT)
+        return outcome.output if outcome.status == 0 else ""
+
     def _outcome(self, argv: Sequence[str], timeout: float | None) -> Outcome:
         full = tuple(argv)
         if self.host.root != Path("/"):

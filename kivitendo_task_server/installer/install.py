@@ -6,6 +6,7 @@ taken back. Installing again changes only what differs.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from kivitendo_task_server.errors import ConfigurationError
 from kivitendo_task_server.installer import host as hosts
 from kivitendo_task_server.installer import manifest as manifests
 from kivitendo_task_server.installer import perl_server, registration, remembered
-from kivitendo_task_server.installer.boot import CommandLine, boot_files
+from kivitendo_task_server.installer.boot import SYSUSERS, CommandLine, boot_files
 from kivitendo_task_server.installer.commands import Commands, Report
 from kivitendo_task_server.installer.host import Finding, Host
 from kivitendo_task_server.installer.installation import Installation, examine, find_directory
@@ -108,7 +109,8 @@ def install(
     facts = find_out(options)
     for line in facts.lines():
         report(line)
-    tree = Tree(options.root)
+    # a dry run is for everybody
+    tree = Tree(options.root, only_look=options.dry_run and os.geteuid() != 0)
     manifest = manifests.load(tree)
     adopted = options.adopt or any(manifest.of_kind("wrapper"))
     settings = _new_settings(facts)
@@ -125,7 +127,8 @@ def install(
         plan.boot_file(file)
     # the instances are remembered when they have been registered
     plan.settings(replace(settings, instances=registered))
-    plan.remove_stale()
+    same_user = facts.settings.run_as == settings.run_as
+    plan.remove_stale(but=(SYSUSERS,) if same_user else ())
     for line in plan.lines():
         report(line)
     if options.dry_run:
@@ -213,7 +216,9 @@ def _leave_other_init(facts: Facts, runner: Commands) -> None:
 
 def _start(facts: Facts, runner: Commands, *, restart: bool) -> None:
     if not facts.host.init_runs:
-        runner.report("not started: this is not the running system")
+        live = facts.host.root == Path("/")
+        init = f"{facts.host.init.value} does not run here"
+        runner.report(f"not started: {init if live else 'this is not the running system'}")
         return
     problem = facts.installation.problem
     if problem is not None:

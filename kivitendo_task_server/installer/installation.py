@@ -150,7 +150,7 @@ def _service_user(
                     where=evidence,
                     remedy="name the user the web server runs as",
                 )
-            return Finding(found, evidence)
+            return Finding(found, evidence if found.uid is not None else f"{evidence}; is new")
     users = place / "users"
     if users.is_dir() and (uid := users.stat().st_uid) != 0:
         user = owner(root, uid)

@@ -6,6 +6,7 @@ Below another root than "/" nothing is started or stopped.
 from __future__ import annotations
 
 import shlex
+import time
 from collections.abc import Iterable
 
 from kivitendo_task_server.errors import ConfigurationError, ControlError, TaskServerError
@@ -166,6 +167,11 @@ def _control(commands: Commands, action: str) -> None:
         return
     if commands.host.init.value == "systemd":
         argv: tuple[str, ...] = ("systemctl", action, UMBRELLA)
+        if action == "start":
+            # where it is active already, it would say nothing of an instance that does not start
+            argv += tuple(
+                unit for unit in enabled_units(commands.host) if unit.startswith(f"{NAME}@")
+            )
     elif commands.host.init.value == "upstart":
         argv = ("initctl", action, NAME)
     elif not commands.host.has_lsb_scripts:
@@ -178,15 +184,21 @@ def _control(commands: Commands, action: str) -> None:
 
 
 def _checked(commands: Commands, argv: tuple[str, ...]) -> None:
+    """Start or stop something. Raises ControlError with the reason that the service itself gave."""
+    began = int(time.time())
     outcome = commands.run(*argv, may_fail=True, patient=True)
     if outcome.status == 0:
         return
-    hint = "see its log file, or run kivitendo-task-server check"
+    told, hint = outcome.output, "see its log file, or run kivitendo-task-server check"
     if commands.host.init.value == "systemd":
         hint = f"see journalctl -u '{NAME}*'"
+        journal = ("journalctl", "-q", "-o", "cat", f"--since=@{began}", "-u", f"{NAME}@*")
+        told = commands.ask(*journal) or told
+    own = [line.removeprefix(f"{NAME}: ") for line in told.splitlines()
+           if line.startswith(f"{NAME}: ")]  # fmt: skip
+    reason = "; ".join(dict.fromkeys(own)) or " ".join(outcome.output.split())
     raise ControlError(
-        f"{shlex.join(argv)} failed with status {outcome.status}: {outcome.output.strip()}",
-        remedy=hint,
+        f"{shlex.join(argv)} failed with status {outcome.status}: {reason}", remedy=hint
     )
 
 

@@ -40,6 +40,8 @@ class Tree:
     root: Path
     trusted: frozenset[int] = field(default_factory=lambda: frozenset({0, os.geteuid()}))
     """User ids whose symbolic links to directories are followed."""
+    only_look: bool = False
+    """Nothing will be written, so nobody is told that he may not."""
 
     def shown(self, path: str) -> str:
         """The path as a user outside of the root needs it."""
@@ -78,8 +80,10 @@ class Tree:
         try:
             with self._nearest(path) as directory:
                 # not by /proc/self/fd: in an image that a package manager fills there is no /proc
-                if not os.access(".", os.W_OK | os.X_OK, dir_fd=directory):
-                    read_only = os.fstatvfs(directory).f_flag & os.ST_RDONLY
+                read_only = os.fstatvfs(directory).f_flag & os.ST_RDONLY
+                if not os.access(".", os.W_OK | os.X_OK, dir_fd=directory) and (
+                    read_only or not self.only_look
+                ):
                     raise OSError(errno.EROFS if read_only else errno.EACCES, "")
         except OSError as error:
             raise self._error(path, error) from error

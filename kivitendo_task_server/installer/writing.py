@@ -183,9 +183,9 @@ class Plan:
             if entry is not None and entry.kind == "file":
                 self._removal(entry, "no longer needed")
 
-    def remove_stale(self) -> None:
+    def remove_stale(self, but: Iterable[str] = ()) -> None:
         """Plan the removal of boot files of ours that are no longer among those planned."""
-        planned = {step.path for step in self.steps}
+        planned = {step.path for step in self.steps}.union(but)
         for entry in self._manifest.of_kind("file"):
             if entry.path not in planned:
                 self._removal(entry, "no longer needed")

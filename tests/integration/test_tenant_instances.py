@@ -149,7 +149,10 @@ def test_list_shows_state_and_runs(installed: Installed) -> None:
     first, _, third = installed.databases
     last, following = datetime(2026, 11, 21, 3, 0), datetime(2026, 11, 23, 3, 30)
     add_job(first, last_run_at=last, next_run_at=following)
+    # neither what is switched off nor what has run once for all
     add_job(first, active=False, next_run_at=datetime(2020, 1, 1))
+    add_job(first, type="once", next_run_at=datetime(2020, 1, 1), last_run_at=datetime(2020, 1, 1))
+    add_job(first, type="once", next_run_at=datetime(2026, 12, 24))
     own = installed.config("kivitendo").read_text()
     installed.config("broken").write_text(f"{own}[task_server]\nlogin = nobody\n")
     installed.tenant("add", "eins", "--client", "Eins GmbH")

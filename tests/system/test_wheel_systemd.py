@@ -44,6 +44,8 @@ def test_refusals_leave_everything_as_it_was(machine: Container, wheel: Path) ->
     machine.write("/opt/kivitendo/config/kivitendo.conf.default", DEFAULTS)
     try:
         before = machine.files(*NOT_OURS)
+        shown = machine.run(program, "install", "--dry-run", user="www-data").stdout
+        assert "write     /etc/systemd/system/kivitendo-task-server@.service" in shown
         for folder in ("/etc", "/var/lib"):
             machine.run("mount", "--bind", folder, folder)
             machine.run("mount", "-o", "remount,bind,ro", folder)
@@ -182,7 +184,7 @@ def two_tenants(kivitendo: Inside, program: str) -> None:
     assert machine.run("test", "-e", f"{config}/erste.conf.removed").returncode == 0
     kivitendo.run_a_job("Zweite & Söhne", "zweite-soehne")
     stopping_waits(kivitendo, "zweite-soehne")
-    broken_configuration_is_said(kivitendo)
+    broken_configuration_is_said(kivitendo, program)
     machine.run("rm", slow)
     machine.run("systemctl", "daemon-reload")
 
@@ -196,7 +198,7 @@ def stopping_waits(kivitendo: Inside, name: str) -> None:
     assert re.search(rf"{name}.service +loaded +inactive +dead", units), units
 
 
-def broken_configuration_is_said(kivitendo: Inside) -> None:
+def broken_configuration_is_said(kivitendo: Inside, program: str) -> None:
     """The start fails visibly, and is not tried again and again."""
     machine = kivitendo.machine
     file = f"{kivitendo.directory}/config/zweite-soehne.conf"
@@ -205,6 +207,11 @@ def broken_configuration_is_said(kivitendo: Inside) -> None:
     assert started.returncode != 0
     journal = machine.run("journalctl", "-u", "kivitendo-task-server@*", "--no-pager").stdout
     assert "password authentication failed" in journal
+    # the installer passes on what the service itself said
+    installed = machine.run(program, "install", check=False)
+    assert installed.returncode == 7
+    assert "password authentication failed" in installed.stderr
+    assert len(installed.stderr.splitlines()) == 1
     machine.run("sed", "-i", "s/^password.*/password = kivitendo/", file)
     # mended and started alone, it is still stopped with all others
     machine.run("systemctl", "start", "kivitendo-task-server@zweite-soehne.service")

@@ -336,6 +336,26 @@ def test_refuses_an_unknown_user(system: Make) -> None:
     assert "the user nobody-knows does not exist" in message
 
 
+def test_a_user_made_for_the_service_stays_the_services(system: Make) -> None:
+    """systemd-sysusers makes the user; later installations leave the file that says so."""
+    fake = system("opensuse", version=254)
+    fake.program("systemd-sysusers")
+    assert "runs as       kivitendo (--run-as; is new)" in installed(fake, run_as="kivitendo")
+    made = "/etc/sysusers.d/kivitendo-task-server.conf"
+    assert f"systemd-sysusers {made}" in fake.calls()
+    for file, line in (
+        ("passwd", "kivitendo:x:499:499::/:/bin/false"),
+        ("group", "kivitendo:x:499:"),
+    ):
+        with (fake.root / "etc" / file).open("a") as table:
+            table.write(f"{line}\n")
+    before = fake.listing()
+    installed(fake)
+    assert fake.listing() == before
+    uninstalled(fake)
+    assert not (fake.root / made.lstrip("/")).exists()
+
+
 def test_refuses_an_unknown_init_system(system: Make) -> None:
     fake = system(init="sysv")
     fake.file("/sbin/runit-init")
