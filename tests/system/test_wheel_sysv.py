@@ -10,6 +10,7 @@ import pytest
 
 from system.container import Container, Spec, tree
 from system.inside import PACKAGES, Inside, until
+from system.test_adopt import PERL_SCRIPT, SCRIPT, command_of
 
 NOT_OURS = ("/var/log", "/var/lib/postgresql", "/var/cache", "/var/tmp", "/root", "/opt/tasks",
             "/var/lib/logrotate", "/etc/init.d/.depend*", "/var/lib/urandom",
@@ -214,6 +215,50 @@ def test_scripts_of_other_families_do_their_work(
 
 def has(machine: Container, path: str) -> bool:
     return machine.run("test", "-e", path, check=False).returncode == 0
+
+
+# as kivitendo delivers it in its essentials, with the name of ours
+PERL_BOOT_SCRIPT = f"""\
+#!/bin/sh
+### BEGIN INIT INFO
+# Provides:          {NAME}
+# Required-Start:    $local_fs
+# Required-Stop:     $local_fs
+# Default-Start:     2 3 4 5
+# Default-Stop:      0 1 6
+# Short-Description: kivitendo
+### END INIT INFO
+exec {SCRIPT} "$1"
+"""
+
+
+def test_adopt_and_undo(sysv: Inside) -> None:
+    """From a Perl task server with a boot script; the web interface's buttons; and back."""
+    machine, boot_script = sysv.machine, f"/etc/init.d/{NAME}"
+    machine.write(SCRIPT, PERL_SCRIPT, mode=0o755)
+    machine.write(boot_script, PERL_BOOT_SCRIPT, mode=0o755)
+    machine.run("update-rc.d", NAME, "defaults")
+    before = links(machine)
+    machine.run(SCRIPT, "start", user="www-data")
+    until(sysv.pid, "the Perl task server runs")
+    refused = machine.run(PROGRAM, "install", check=False)
+    assert refused.returncode == 6
+    assert "kivitendo-task-server adopt takes over from it" in refused.stderr
+    assert "perl" in command_of(sysv)
+
+    machine.run(PROGRAM, "adopt")
+    assert PROGRAM in command_of(sysv)
+    machine.run("sh", "-c", f"{SCRIPT} stop", user="www-data")
+    assert sysv.pid() is None
+    machine.run("sh", "-c", f"{SCRIPT} start", user="www-data")
+    assert owner_of(sysv) == "www-data"
+    sysv.run_a_job("Erste GmbH")
+
+    machine.run(PROGRAM, "adopt", "--undo")
+    assert sysv.pid() is None
+    assert machine.run("cat", SCRIPT).stdout == PERL_SCRIPT
+    assert machine.run("cat", boot_script).stdout == PERL_BOOT_SCRIPT
+    assert links(machine) == before
 
 
 def test_openrc(wheel: Path) -> None:
