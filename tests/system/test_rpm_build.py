@@ -83,14 +83,17 @@ def test_a_key_must_be_there(tmp_path: Path) -> None:
     assert "build-repo: your gpg has no secret key 0xDEADBEEF" in said
 
 
-def test_no_agent_of_gpg_goes_on_running(rpm_folder: Path, tmp_path: Path) -> None:
+def test_no_agent_of_gpg_goes_on_running(
+    rpm_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     """The key that was made is used again, and the repository signed with it."""
+    home = tmp_path_factory.mktemp("gpg")  # the name of a socket in it must not be too long
     for _ in range(2):
         command(str(CHECKOUT / "tools/build-repo"), "--packages", str(rpm_folder),
-                "--output", str(tmp_path / "repository"), XDG_DATA_HOME=str(tmp_path))  # fmt: skip
-    keys = tmp_path / "kivitendo-task-server/gnupg"
+                "--output", str(home / "repository"), XDG_DATA_HOME=str(home))  # fmt: skip
+    keys = home / "kivitendo-task-server/gnupg"
     assert command("pgrep", "-f", f"gpg-agent --homedir {keys}", check=False) == ""
-    index = tmp_path / "repository/dnf/repodata/repomd.xml"
+    index = home / "repository/dnf/repodata/repomd.xml"
     said = command("gpg", "--homedir", str(keys), "--verify", f"{index}.asc", str(index))
     assert "Good signature" in said
     assert command("gpg", "--homedir", str(keys), "--list-keys").count("\npub ") == 1
