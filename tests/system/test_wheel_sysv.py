@@ -10,7 +10,8 @@ import pytest
 
 from system.container import Container, Spec, tree
 from system.inside import PACKAGES, Inside, until
-from system.test_adopt import PERL_SCRIPT, SCRIPT, command_of
+from system.perl_server import SCRIPT, SCRIPT_TEXT
+from system.test_adopt import command_of
 
 NOT_OURS = ("/var/log", "/var/lib/postgresql", "/var/cache", "/var/tmp", "/root", "/opt/tasks",
             "/var/lib/logrotate", "/etc/init.d/.depend*", "/var/lib/urandom",
@@ -235,7 +236,7 @@ exec {SCRIPT} "$1"
 def test_adopt_and_undo(sysv: Inside) -> None:
     """From a Perl task server with a boot script; the web interface's buttons; and back."""
     machine, boot_script = sysv.machine, f"/etc/init.d/{NAME}"
-    machine.write(SCRIPT, PERL_SCRIPT, mode=0o755)
+    machine.write(SCRIPT, SCRIPT_TEXT, mode=0o755)
     machine.write(boot_script, PERL_BOOT_SCRIPT, mode=0o755)
     machine.run("update-rc.d", NAME, "defaults")
     before = links(machine)
@@ -256,7 +257,7 @@ def test_adopt_and_undo(sysv: Inside) -> None:
 
     machine.run(PROGRAM, "adopt", "--undo")
     assert sysv.pid() is None
-    assert machine.run("cat", SCRIPT).stdout == PERL_SCRIPT
+    assert machine.run("cat", SCRIPT).stdout == SCRIPT_TEXT
     assert machine.run("cat", boot_script).stdout == PERL_BOOT_SCRIPT
     assert links(machine) == before
 
