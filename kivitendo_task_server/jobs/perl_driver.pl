@@ -54,7 +54,7 @@ sub die_with_parent {
     close $reports;
     open STDOUT, '>', '/dev/null';
     open STDERR, '>', '/dev/null';
-    $0 = 'kivitendo-task-server: guard of a Perl job';    # perl_process.py knows it by this title
+    $0 = 'kivitendo-task-server: guard of a Perl job';    # process_family.py knows it by this title
     1 while sysread $requests, my $ignored, 4096;
     kill 'KILL', $group;
     for my $file (glob '/proc/[0-9]*/stat') {

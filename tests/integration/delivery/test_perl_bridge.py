@@ -20,7 +20,7 @@ from kivitendo_task_server.errors import JobFailed
 from kivitendo_task_server.jobs import perl_bridge
 from kivitendo_task_server.jobs.interface import JobContext, JobResult
 from kivitendo_task_server.jobs.perl_bridge import PerlJob
-from kivitendo_task_server.jobs.perl_process import MARK
+from kivitendo_task_server.jobs.process_family import MARK
 
 
 def job_context(kivitendo: Kivitendo, package_name: str, data: str | None) -> JobContext:
