@@ -32,7 +32,9 @@ from kivitendo_task_server.database.connection import Connection, connect
 from kivitendo_task_server.demo.postgres import EmbeddedPostgres
 
 # a busy machine makes no test wrong
-hypothesis.settings.register_profile("project", deadline=None)
+hypothesis.settings.register_profile(
+    "project", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
 hypothesis.settings.load_profile("project")
 
 SCHEMAS = Path(kivitendo_task_server.demo.__file__).parent

@@ -159,9 +159,9 @@ def kivitendo_installation(auth: DatabaseAccess) -> Iterator[KivitendoDir]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def until(condition: Callable[[], bool], seconds: float = 30) -> None:
+def until(condition: Callable[[], bool]) -> None:
     """Wait for a condition that must come; the limit only turns a hang into a failure."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < deadline, "it did not come to pass"
         time.sleep(0.02)

@@ -131,7 +131,7 @@ def test_postgresql_stopped_and_started_under_load(own_cluster: EmbeddedPostgres
                 start_postgres(own_cluster, stopped)
                 service.wake_up()
                 until(lambda n=round_: len(service.lines("auth_back")) == n)
-            until(lambda: all(effects(access) == 100 for access in tenants), 120)
+            until(lambda: all(effects(access) == 100 for access in tenants))
             until(lambda: all(not _due(access) for access in tenants))
             for access in tenants:
                 check_each_ran_once(access)
@@ -158,7 +158,7 @@ def test_connections_killed_under_load(tenant: OneTenant) -> None:
                 " AND datname = ANY (%s)",
                 [tenant.access.name, tenant.installation.auth.name],
             )
-        until(lambda: effects(tenant.access) == 150, 120)
+        until(lambda: effects(tenant.access) == 150)
         until(lambda: not _due(tenant.access))
         check_each_ran_once(tenant.access)
         assert service.stop() == 0
@@ -183,7 +183,7 @@ def test_lame_tenants_harm_nobody_and_come_back(
         jobs = {access: add_job(access) for access in [*good, *lame]}
         with real_service(kivitendo_dir) as service:
             until(lambda: all(_ran(access, jobs[access]) for access in good))
-            until(lambda: len(service.lines("tenant_failing")) == 3, 120)
+            until(lambda: len(service.lines("tenant_failing")) == 3)
             assert "no answer within 10 seconds" in _line(service, "hanging")
             assert "Connection refused" in _line(service, "unreachable")
             assert "password authentication failed" in _line(service, "refused")
@@ -192,7 +192,7 @@ def test_lame_tenants_harm_nobody_and_come_back(
             unreachable.set("open")
             hanging.set("open")
             execute(good[0], f"ALTER ROLE {role} PASSWORD 'secret-word'")
-            until(lambda: all(_ran(access, jobs[access]) for access in lame), 120)
+            until(lambda: all(_ran(access, jobs[access]) for access in lame))
             until(lambda: len(service.lines("tenant_back")) == 3)
             assert len(service.lines("tenant_failing")) == 3  # not one for each attempt
             assert service.stop() == 0

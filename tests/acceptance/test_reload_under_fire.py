@@ -38,7 +38,7 @@ def test_two_hundred_rewrites(tenant: OneTenant) -> None:
             until(lambda: _node_of(tenant, job) is not None)
             return _node_of(tenant, job) == "last-valid"
 
-        until(lambda: effects(access) == 200, 120)
+        until(lambda: effects(access) == 200)
         until(last_valid_is_in_force)
         file.write_text("[task_server]\nmax_parallel_tenants = none at all\n")
         until(lambda: "none at all" in service.log)

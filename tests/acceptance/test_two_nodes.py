@@ -73,7 +73,7 @@ def finish(nodes: Nodes, tenants: list[DatabaseAccess]) -> None:
             service.wake_up()  # what ticks do, but a test does not wait for minutes
         return idle(tenants)
 
-    until(over, 120)
+    until(over)
     for access in tenants:
         check_each_ran_once(access)
 
@@ -91,7 +91,7 @@ def test_killed_workers_and_supervisors(
         for node in NODES:
             nodes.start(node)
         for milestone in range(25, 400, 25):
-            until(_reached(tenants, milestone), 120)
+            until(_reached(tenants, milestone))
             if chance.random() < 0.3:
                 node = chance.choice(NODES)
                 nodes.running[node].kill()
@@ -124,7 +124,7 @@ def test_a_node_that_stands_still(
         for pid in frozen:
             os.kill(pid, signal.SIGSTOP)
         nodes.start("two")
-        until(_reached(tenants, 110), 120)  # all but the jobs that the other one holds
+        until(_reached(tenants, 110))  # all but the jobs that the other one holds
         _sleep_in_database(tenants[0], 11)
         for pid in frozen:
             os.kill(pid, signal.SIGCONT)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -15,7 +14,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from database_fixture import create_database
 from job_rows import add_job, execute, settings_of
-from kivitendo_fixture import KivitendoDir, kivitendo_installation
+from kivitendo_fixture import KivitendoDir, kivitendo_installation, until
 from mail_peer import Mailbox, free_port, smtp_server
 
 from kivitendo_task_server.clock import FixedClock
@@ -463,10 +462,7 @@ def test_a_sending_process_that_dies_or_hangs(
 
     _wait(hangs)
     if pid_file.exists():
-        deadline = time.monotonic() + 20
-        while Path(f"/proc/{pid_file.read_text()}").exists():
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        until(lambda: not Path(f"/proc/{pid_file.read_text()}").exists())
 
 
 def test_the_sending_process_gets_nothing_that_is_ours_alone(

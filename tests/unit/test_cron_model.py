@@ -145,7 +145,7 @@ def moments(draw: st.DrawFn) -> datetime:
     return moment.astimezone(ZoneInfo(zone))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(SPECS, moments())
 def test_next_time_is_the_models(fields: tuple[str, ...], now: datetime) -> None:
     expected = Model(fields).next_after(now)

@@ -244,7 +244,7 @@ PIECES = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(PIECES, max_size=25).map("".join))
 def test_no_text_does_anything_but_render_or_be_refused(template: str) -> None:
     try:

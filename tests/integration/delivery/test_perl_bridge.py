@@ -6,12 +6,12 @@ import logging
 import multiprocessing
 import os
 import threading
-import time
 from contextlib import suppress
 from dataclasses import replace
 
 import psutil
 import pytest
+from kivitendo_fixture import until
 from stand_in import Kivitendo
 
 from kivitendo_task_server.config.settings import SystemSettings
@@ -205,7 +205,7 @@ def test_secrets_stay_out_of_the_command_line(kivitendo, tmp_path):
     context = kivitendo.context(job, "Behaviour")
     thread = threading.Thread(target=lambda: PerlJob("Behaviour").run(context))
     thread.start()
-    wait_for(lambda: "step: 1" in kivitendo.column(job, "data"))
+    until(lambda: "step: 1" in kivitendo.column(job, "data"))
     words = [word for process in perl_processes() for word in process.cmdline()]
     for step in (1, 2, 3):
         (tmp_path / f"seen_{step}").touch()
@@ -284,11 +284,11 @@ def test_a_killed_worker_takes_its_perl_along(kivitendo, tmp_path):
         target=lambda: PerlJob("Behaviour").run(context)
     )
     worker.start()
-    wait_for(lambda: file.exists() and file.read_text().endswith("\n"))
+    until(lambda: file.exists() and file.read_text().endswith("\n"))
     perls = [psutil.Process(int(pid)) for pid in file.read_text().split()]
     worker.kill()
     worker.join()
-    wait_for(lambda: not any(map(runs, perls)))
+    until(lambda: not any(map(runs, perls)))
 
 
 # ---- the database --------------------------------------------------------------------------------
@@ -302,7 +302,7 @@ def test_progress_is_visible_while_the_job_runs(kivitendo, tmp_path):
     thread = threading.Thread(target=lambda: results.append(PerlJob("Behaviour").run(context)))
     thread.start()
     for step in (1, 2, 3):
-        wait_for(lambda step=step: f"step: {step}\n" in kivitendo.column(job, "data"))
+        until(lambda step=step: f"step: {step}\n" in kivitendo.column(job, "data"))
         (tmp_path / f"seen_{step}").touch()
     thread.join()
     assert results == [JobResult("three steps")]
@@ -339,13 +339,6 @@ def test_a_session_is_stored_only_for_files(kivitendo, how, sessions):
         cursor.execute("SELECT count(*) FROM auth.session")
         assert cursor.fetchone() == (sessions,)
     auth.close()
-
-
-def wait_for(condition):
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline, "waited for 30 s"
-        time.sleep(0.02)
 
 
 def runs(process):
