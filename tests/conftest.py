@@ -16,14 +16,9 @@ from pathlib import Path
 
 import hypothesis
 import pytest
-from database_fixture import (
-    NewDatabase,
-    create_database,
-    remove_left_over_clusters,
-    statement,
-)
+from database_fixture import NewDatabase, create_database, statement
 from kivitendo_fixture import KivitendoDir, kivitendo_installation
-from memory import scratch
+from memory import session_folder
 from one_tenant import OneTenant
 
 import kivitendo_task_server.demo
@@ -45,8 +40,7 @@ SYSTEM_TESTS = Path(__file__).parent / "system"
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[EmbeddedPostgres]:
     """A real PostgreSQL of this test session (one for each xdist worker)."""
-    remove_left_over_clusters()
-    with EmbeddedPostgres(durable=False, parent=scratch()) as running:
+    with session_folder() as folder, EmbeddedPostgres(durable=False, parent=folder) as running:
         yield running
 
 

@@ -6,12 +6,9 @@ Not in conftest.py itself: the folders below have files of that name, too, and w
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 
 import psycopg2
-from kivitendo_fixture import alive
-from memory import scratch
 
 from kivitendo_task_server.config.settings import DatabaseAccess
 from kivitendo_task_server.demo.postgres import EmbeddedPostgres
@@ -37,14 +34,3 @@ def statement(cluster: EmbeddedPostgres, sql: str) -> None:
     with connection.cursor() as cursor:
         cursor.execute(sql)
     connection.close()
-
-
-def remove_left_over_clusters() -> None:
-    """Remove those of test sessions that were killed: in memory they would stay for good."""
-    for pid_file in scratch().glob("kivitendo-task-server-pg-*/data/postmaster.pid"):
-        try:
-            pid = int(pid_file.read_text().split()[0])
-        except (OSError, ValueError, IndexError):  # another user's, or just being written
-            continue
-        if not alive(pid):
-            shutil.rmtree(pid_file.parents[1], ignore_errors=True)

@@ -7,10 +7,14 @@ copy hundreds.
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 SHARED_MEMORY = Path("/dev/shm")
+SESSION = "kivitendo-tests-"
 NEEDED = 3 * 2**30  # bytes; two clusters with their logs take less than one third of it
 
 
@@ -24,6 +28,25 @@ def scratch() -> Path:
         return usual
     free = min(room.f_bavail * room.f_frsize, _available_memory())
     return SHARED_MEMORY if free >= NEEDED else usual
+
+
+@contextmanager
+def session_folder() -> Iterator[Path]:
+    """A scratch folder of this process; those that killed test sessions left are removed.
+
+    In memory they would stay for good. Each is named after its process, so that no one takes a
+    session that is just starting, like the other xdist worker, for a dead one.
+    """
+    for folder in scratch().glob(f"{SESSION}*"):
+        owner = folder.name.removeprefix(SESSION).split("-")[0]
+        if not Path(f"/proc/{owner}").exists():
+            shutil.rmtree(folder, ignore_errors=True)  # another user's stays
+    folder = Path(tempfile.mkdtemp(prefix=f"{SESSION}{os.getpid()}-", dir=scratch()))
+    folder.chmod(0o711)  # PostgreSQL runs as another user if we are root
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _available_memory() -> int:

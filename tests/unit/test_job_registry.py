@@ -43,7 +43,7 @@ def add_ons(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         assert group == "kivitendo_task_server.jobs"
         return [EntryPoint(name, value, group) for name, value in values.items()]
 
-    monkeypatch.setattr(registry, "entry_points", entry_points)
+    monkeypatch.setattr("importlib.metadata.entry_points", entry_points)
     return values
 
 
