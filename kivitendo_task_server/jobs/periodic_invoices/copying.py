@@ -21,25 +21,32 @@ def copy_rows(
 
     Raises psycopg2.Error. ``table`` and ``names`` are ours, never a user's.
     """
-    rows = list(rows)
-    if not rows:
-        return
-    lines = ["\t".join(map(str, row)) for row in rows]
-    text = "\n".join(lines)
-    nulls = sum(row.count(None) for row in rows)
-    if _plain(text, len(rows), len(rows) * len(names), nulls):
-        text += "\n"
-    else:
-        text = "".join(
-            [
-                (line if _plain(line, 1, len(row), row.count(None)) else _escaped(row)) + "\n"
-                for line, row in zip(lines, rows, strict=True)
-            ]
+    copy_lines(cursor, table, names, lines_of(list(rows)))
+
+
+def copy_lines(cursor: Cursor, table: str, names: Sequence[str], lines: Sequence[str]) -> None:
+    """Append rows that :func:`lines_of` has made; lines of the same rows may be joined by tabs."""
+    if lines:
+        cursor.copy_expert(
+            f"COPY {table} ({', '.join(names)}) FROM STDIN WITH (NULL '{_NULL}')",
+            io.StringIO("\n".join(lines) + "\n"),
         )
-    columns = ", ".join(names)
-    cursor.copy_expert(
-        f"COPY {table} ({columns}) FROM STDIN WITH (NULL '{_NULL}')", io.StringIO(text)
-    )
+
+
+def lines_of(rows: Sequence[Sequence[Any]]) -> list[str]:
+    """Rows of one length as lines of COPY's text format, without their ends."""
+    lines = ["\t".join(map(str, row)) for row in rows]
+    if lines and not _plain(
+        "\n".join(lines),
+        len(rows),
+        len(rows) * len(rows[0]),
+        sum(row.count(None) for row in rows),
+    ):
+        return [
+            line if _plain(line, 1, len(row), row.count(None)) else _escaped(row)
+            for line, row in zip(lines, rows, strict=True)
+        ]
+    return lines
 
 
 def _plain(text: str, rows: int, values: int, nulls: int) -> bool:

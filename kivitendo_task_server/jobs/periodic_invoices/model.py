@@ -126,22 +126,12 @@ class Purchase:
     discount: float
 
 
-LINE_COLUMNS = (
-    "id", "trans_id", "position", "parts_id", "description", "longdescription", "qty", "unit",
-    "base_qty", "allocated", "sellprice", "fxsellprice", "discount", "lastcost", "marge_total",
-    "marge_percent", "price_factor_id", "price_factor", "marge_price_factor", "project_id",
-    "pricegroup_id", "deliverydate", "serialnumber", "transdate", "cusordnumber", "ordnumber",
-    "donumber", "subtotal", "assemblyitem", "active_price_source", "active_discount_source",
-)  # fmt: skip
-"""Columns of the table invoice that are written (5.3)."""
-
-
 @dataclass(slots=True)
 class Line:
     """A row of the table invoice: one billed item, or a component of an assembly."""
 
     values: dict[str, Any]
-    """All of LINE_COLUMNS, but for those that are known once it is written: the ids."""
+    """Column -> value; the ids are only known once it is written."""
     item_id: int | None = None
     """The order item it comes from; None for components."""
     has_custom_variables: bool = False
@@ -156,6 +146,15 @@ class Posting:
     taxkey: int
     tax_id: int
     chart_link: str
+
+
+@dataclass(frozen=True, slots=True)
+class RowLines:
+    """An invoice's rows of ar, invoice and acc_trans as lines for COPY (see lines.py)."""
+
+    head: str
+    lines: list[str]
+    postings: list[str]
 
 
 @dataclass(slots=True)
@@ -174,6 +173,8 @@ class PlannedInvoice:
     """Quantities allocated from purchase rows, by invoice.id."""
     once_items: list[int] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    rows: RowLines | None = None
+    """Made ahead, where there is time for it."""
 
     @property
     def imbalance(self) -> float:

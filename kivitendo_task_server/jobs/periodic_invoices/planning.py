@@ -12,9 +12,9 @@ from kivitendo_task_server.jobs.periodic_invoices.accounting import Totals, post
 from kivitendo_task_server.jobs.periodic_invoices.arithmetic import number, sent
 from kivitendo_task_server.jobs.periodic_invoices.behaviour import Behaviour
 from kivitendo_task_server.jobs.periodic_invoices.date_format import in_user_format
+from kivitendo_task_server.jobs.periodic_invoices.lines import LINE_COLUMNS
 from kivitendo_task_server.jobs.periodic_invoices.master_data import MasterData
 from kivitendo_task_server.jobs.periodic_invoices.model import (
-    LINE_COLUMNS,
     Config,
     Item,
     Line,

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from itertools import islice
-from operator import itemgetter
 from typing import Any
 
 import psycopg2.errors
@@ -24,13 +23,19 @@ from kivitendo_task_server.jobs.periodic_invoices.cloning import (
     clone_addresses,
     clone_item_variables,
 )
-from kivitendo_task_server.jobs.periodic_invoices.copying import copy_rows
+from kivitendo_task_server.jobs.periodic_invoices.copying import copy_lines, copy_rows, lines_of
+from kivitendo_task_server.jobs.periodic_invoices.lines import (
+    POSTING_COLUMNS,
+    head_columns,
+    line_columns,
+    row_lines,
+)
 from kivitendo_task_server.jobs.periodic_invoices.master_data import Cursor, Defaults
 from kivitendo_task_server.jobs.periodic_invoices.model import (
-    LINE_COLUMNS,
     Line,
     PlannedInvoice,
     PostedInvoice,
+    RowLines,
 )
 from kivitendo_task_server.jobs.periodic_invoices.numbers import successors
 
@@ -46,6 +51,7 @@ class _Numbered:
     ar_id: int
     invnumber: str
     planned: PlannedInvoice
+    rows: RowLines
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,17 +75,17 @@ def write(
     """
     reserved = _reserve(cursor, block)
     numbered = [
-        _Numbered(key, invnumber, planned)
+        _Numbered(key, invnumber, planned, planned.rows or row_lines(planned, columns))
         for key, invnumber, planned in zip(reserved.ar_ids, reserved.numbers, block, strict=True)
     ]
-    _write_heads(cursor, numbered, columns["ar"])
+    _write_heads(cursor, numbered, columns)
     addresses = [
         (one.planned.order.own_shipto_id, next(reserved.shipto_ids), one.ar_id)
         for one in numbered
         if one.planned.order.own_shipto_id is not None
     ]
     clone_addresses(cursor, addresses, columns["shipto"])
-    lines = _write_lines(cursor, numbered, reserved.line_ids, columns["invoice"])
+    lines = _write_lines(cursor, numbered, reserved.line_ids, columns)
     clone_item_variables(
         cursor, [(line.item_id, key) for key, line in lines if line.has_custom_variables]
     )
@@ -144,36 +150,28 @@ def _free_numbers(cursor: Cursor, last: str | None, count: int) -> list[str]:
     return free
 
 
-def _write_heads(cursor: Cursor, numbered: list[_Numbered], present: frozenset[str]) -> None:
-    names = [name for name in ("id", "invnumber", *numbered[0].planned.ar) if name in present]
-
-    in_order = itemgetter(*names)
-
-    def rows() -> Iterator[tuple[Any, ...]]:
-        for one in numbered:
-            yield in_order({"id": one.ar_id, "invnumber": one.invnumber} | one.planned.ar)
-
-    copy_rows(cursor, "ar", names, rows())
+def _write_heads(cursor: Cursor, numbered: list[_Numbered], columns: Columns) -> None:
+    keys = lines_of([(one.ar_id, one.invnumber) for one in numbered])
+    copy_lines(
+        cursor,
+        "ar",
+        ["id", "invnumber", *head_columns(numbered[0].planned, columns)],
+        [f"{key}\t{one.rows.head}" for key, one in zip(keys, numbered, strict=True)],
+    )
 
 
 def _write_lines(
-    cursor: Cursor, numbered: list[_Numbered], ids: Iterator[int], present: frozenset[str]
+    cursor: Cursor, numbered: list[_Numbered], ids: Iterator[int], columns: Columns
 ) -> list[tuple[int, Line]]:
     """Write table invoice; returns each line with its id."""
-    names = [name for name in LINE_COLUMNS if name in present]
     written: list[tuple[int, Line]] = []
-
-    in_order = itemgetter(*names)
-
-    def rows() -> Iterator[tuple[Any, ...]]:
-        for one in numbered:
-            for line in one.planned.lines:
-                values = line.values
-                values["id"], values["trans_id"] = next(ids), one.ar_id
-                written.append((values["id"], line))
-                yield in_order(values)
-
-    copy_rows(cursor, "invoice", names, rows())
+    texts = []
+    for one in numbered:
+        for line, text in zip(one.planned.lines, one.rows.lines, strict=True):
+            key = next(ids)
+            written.append((key, line))
+            texts.append(f"{key}\t{one.ar_id}\t{text}")
+    copy_lines(cursor, "invoice", ["id", "trans_id", *line_columns(columns)], texts)
     return written
 
 
@@ -191,24 +189,12 @@ def _write_links(cursor: Cursor, numbered: list[_Numbered], lines: list[tuple[in
 
 
 def _write_postings(cursor: Cursor, numbered: list[_Numbered], database_date: date) -> None:
-    names = (
-        "trans_id", "chart_id", "amount", "taxkey", "tax_id", "chart_link", "transdate", "gldate",
-        "project_id", "cleared", "fx_transaction", "ob_transaction", "cb_transaction",
-    )  # fmt: skip
-    copy_rows(
+    copy_lines(
         cursor,
         "acc_trans",
-        names,
-        (
-            (
-                one.ar_id, row.chart_id, sent(row.amount), row.taxkey, row.tax_id, row.chart_link,
-                one.planned.ar["transdate"], database_date, one.planned.order.globalproject_id,
-                False, False, False, False,
-            )
-            for one in numbered
-            for row in one.planned.postings
-        ),
-    )  # fmt: skip
+        ["trans_id", "gldate", *POSTING_COLUMNS],
+        [f"{one.ar_id}\t{database_date}\t{text}" for one in numbered for text in one.rows.postings],
+    )
 
 
 def _remember_periods(cursor: Cursor, numbered: list[_Numbered]) -> None:

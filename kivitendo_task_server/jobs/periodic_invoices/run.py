@@ -36,6 +36,7 @@ from kivitendo_task_server.jobs.periodic_invoices.due import (
     plan_config,
 )
 from kivitendo_task_server.jobs.periodic_invoices.ending import FirstPass
+from kivitendo_task_server.jobs.periodic_invoices.lines import row_lines
 from kivitendo_task_server.jobs.periodic_invoices.locking import lock_block, lock_purchases
 from kivitendo_task_server.jobs.periodic_invoices.model import PlannedInvoice
 from kivitendo_task_server.jobs.periodic_invoices.outcome import Outcome, Recorder
@@ -169,6 +170,7 @@ class BillingRun:
             for planned in plan_config(due, config, periods, self._session.recorder):
                 if config.id in self._session.done:
                     break
+                planned.rows = row_lines(planned, self._session.columns)
                 yield planned
 
     # -- a block at a time -----------------------------------------------------------------------
