@@ -162,6 +162,7 @@ def test_a_link_from_a_runlevel_directory_to_the_executable(sysv: Inside) -> Non
     # the link in rc6.d has stopped it properly when going down
     assert int(machine.run("grep", "-c", "service_ended", log).stdout) == int(ended or 0) + 1
     assert sysv.pid() is None
+    machine.run("rm", f"/etc/rc6.d/K01{NAME}")
 
 
 RED_HAT_FUNCTIONS = """\
