@@ -58,13 +58,14 @@ class Packages:
     def repository(self, base: Path) -> Path:
         """The repository for a tree: our package, the older one, and what Debian has to give."""
         pool = self.folder / base.name
-        if not pool.exists():
-            pool.mkdir()
+        finished = pool / "repository/apt"
+        if not finished.exists():
+            pool.mkdir(exist_ok=True)
             for package in [self.deb, self.older(), *(base / "srv/downloaded").glob("*.deb")]:
                 shutil.copy(package, pool)
             # the key is made in a home of its own
             tool("build-repo", "--packages", pool, env={**os.environ, "XDG_DATA_HOME": self.folder})
-        return pool / "repository/apt"
+        return finished
 
     def older(self) -> Path:
         """The package with an older version, and a unit that has changed since."""
