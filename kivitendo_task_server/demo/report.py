@@ -77,10 +77,16 @@ class Run:
     error: str | None
 
     @property
+    def failures(self) -> list[str]:
+        """What went wrong, one a line; what a failed run did all the same comes after them."""
+        return (self.error or "").partition("\n\n")[0].splitlines()
+
+    @property
     def summary(self) -> str:
         """The headings of a long text ("3 invoices posted:"), or its beginning."""
         text = (self.result or self.error or "").strip()
-        headings = [line[:-1] for line in text.splitlines() if line.endswith(":")]
+        headings = [f"{len(self.failures)} failed"] if self.failures else []
+        headings += [line[:-1] for line in text.splitlines() if line.endswith(":")]
         return ", ".join(headings) or textwrap.shorten(text, 50, placeholder=" ...")
 
 
@@ -165,7 +171,7 @@ def totals_line(invoices: Sequence[Invoice]) -> str:
 
 def failures_table(runs: Sequence[tuple[str, Run]]) -> str:
     """Every failure in the words of the job; ``runs`` are pairs of tenant name and run."""
-    rows = [(tenant, line) for tenant, run in runs for line in (run.error or "").splitlines()]
+    rows = [(tenant, failure) for tenant, run in runs for failure in run.failures]
     return tabulate(rows, ("tenant", "what failed and why"), disable_numparse=True,
                     maxcolwidths=[None, 80])  # fmt: skip
 
