@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
@@ -134,16 +134,22 @@ class Reader:
 
 
 def plan_config(
-    due: Due, config: Config, periods: Sequence[date], recorder: Recorder
+    due: Due,
+    config: Config,
+    periods: Sequence[date],
+    recorder: Recorder,
+    done: Container[int] = frozenset(),
 ) -> Iterator[PlannedInvoice]:
     """Plan the periods of one configuration in order; after a failure none of the later ones.
 
     Assumes that each plan is carried out: its goods are gone for the next, items billed once are
-    done with.
+    done with. So nothing is planned for configurations that are ``done``, by then or meanwhile.
     """
     order = due.orders[config.oe_id]
     items = due.open_items(order)
     for number, period in enumerate(periods, 1):
+        if config.id in done:
+            return
         try:
             planned = due.planner.plan(config, order, items, period)
         except PLANNING_ERRORS as error:

@@ -166,10 +166,9 @@ class BillingRun:
         post_all(in_blocks(self._plans(due)), post, ahead=not due.planner.master.defaults.perpetual)
 
     def _plans(self, due: Due) -> Iterator[PlannedInvoice]:
+        recorder, done = self._session.recorder, self._session.done
         for config, periods in due.configs:
-            for planned in plan_config(due, config, periods, self._session.recorder):
-                if config.id in self._session.done:
-                    break
+            for planned in plan_config(due, config, periods, recorder, done):
                 planned.rows = row_lines(planned, self._session.columns)
                 yield planned
 
@@ -192,7 +191,8 @@ class BillingRun:
             if session.connection.closed:
                 raise
             session.recorder.repeated(len(block), error)
-            if len(block) > FIRST_BLOCK:
+            # with goods all later plans rest on those before, which may not come true
+            if len(block) > FIRST_BLOCK and not due.planner.master.defaults.perpetual:
                 for start in range(0, len(block), FIRST_BLOCK):
                     self._post(due, block[start : start + FIRST_BLOCK])
                 return

@@ -334,3 +334,38 @@ def test_goods_come_from_the_same_purchases_singly(
     allocated = dict(books.rows("SELECT id, allocated FROM invoice WHERE base_qty < 0"))
     assert allocated == {stock[0]: 4, stock[1]: 2}
     assert cost_of_goods(books) == ["10.00000", "14.00000", "10.00000"]
+
+
+def test_goods_of_a_configuration_that_goes_on_in_the_next_block(books: Books) -> None:
+    """Its second period is billed singly, with the block that failed, and is not planned again."""
+    books.rows("UPDATE defaults SET inventory_system = 'perpetual'")
+    books.rows(REFUSE)
+    bought = purchase(books, 4, "5"), purchase(books, 10, "7")
+    books.config(books.order({"description": "refused 2"}))
+    books.configs(FIRST_BLOCK - 2)
+    pieces = {"parts_id": 2011, "qty": "2", "base_qty": "2"}
+    twice = books.config(books.order(pieces), start_date="2026-02-01")
+    after = books.config(books.order(pieces))
+    outcome = books.bill()
+    assert len(outcome.failures) == 1
+    assert [config for config, _ in books.billed()][-3:] == [twice, twice, after]
+    assert cost_of_goods(books) == ["10.00000", "14.00000", "10.00000"]
+    allocated = dict(books.rows("SELECT id, allocated FROM invoice WHERE base_qty < 0"))
+    assert allocated == {bought[0]: 4, bought[1]: 2}
+
+
+def test_goods_that_a_failed_invoice_did_not_take(books: Books) -> None:
+    """They are there for the others, however far behind in its block."""
+    books.rows("UPDATE defaults SET inventory_system = 'perpetual'")
+    books.rows(REFUSE)
+    bought = purchase(books, 2, "5"), purchase(books, 10, "7")
+    pieces = {"parts_id": 2011, "qty": "2", "base_qty": "2"}
+    books.configs(FIRST_BLOCK)
+    books.config(books.order(pieces | {"description": "refused 2"}))
+    books.configs(FIRST_BLOCK)
+    books.config(books.order(pieces))
+    outcome = books.bill()
+    assert len(outcome.failures) == 1
+    assert cost_of_goods(books) == ["10.00000"]
+    allocated = dict(books.rows("SELECT id, allocated FROM invoice WHERE base_qty < 0"))
+    assert allocated == {bought[0]: 2, bought[1]: 0}
