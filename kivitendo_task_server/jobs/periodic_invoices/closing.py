@@ -2,12 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from kivitendo_task_server.database.schema import Columns
 from kivitendo_task_server.errors import TaskServerError
 from kivitendo_task_server.jobs.periodic_invoices.master_data import Cursor, Defaults
 from kivitendo_task_server.jobs.periodic_invoices.model import Order, PlannedInvoice
+
+
+def wants_project(order: Order, defaults: Defaults) -> bool:
+    """Whether closing this order makes a project of its number."""
+    return (
+        defaults.order_always_project
+        and order.record_type == "sales_order"
+        and order.globalproject_id is None
+    )
+
+
+def taken_numbers(cursor: Cursor, ordnumbers: Collection[str]) -> frozenset[str]:
+    """Those of these order numbers that a project has."""
+    if not ordnumbers:
+        return frozenset()
+    cursor.execute(
+        "SELECT projectnumber FROM project WHERE projectnumber = ANY(%s)", (list(ordnumbers),)
+    )
+    return frozenset(number for (number,) in cursor)
+
+
+def number_taken(ordnumber: str) -> TaskServerError:
+    """What is wrong if there is a project of that number already."""
+    return TaskServerError(
+        f"a project with number {ordnumber} exists already",
+        remedy="enter that project in the order, or rename it",
+    )
 
 
 def finish(
@@ -25,10 +52,9 @@ def finish(
         ([planned.config.id for planned in block],),
     )
     orders = {planned.order.id: planned.order for planned in block}
-    if defaults.order_always_project:
-        for order in orders.values():
-            if order.record_type == "sales_order" and order.globalproject_id is None:
-                _make_project(cursor, order, defaults)
+    for order in orders.values():
+        if wants_project(order, defaults):
+            _make_project(cursor, order, defaults)
     cursor.execute(
         "UPDATE oe SET closed = true, transdate = coalesce(transdate, current_date)"
         " WHERE id = ANY(%s) AND (closed IS DISTINCT FROM true OR transdate IS NULL)",
@@ -56,10 +82,7 @@ def _make_project(cursor: Cursor, order: Order, defaults: Defaults) -> None:
     )
     made = cursor.fetchone()
     if made is None:
-        raise TaskServerError(
-            f"a project with number {order.ordnumber} exists already",
-            remedy="enter that project in the order, or rename it",
-        )
+        raise number_taken(order.ordnumber)
     cursor.execute("UPDATE oe SET globalproject_id = %s WHERE id = %s", (made[0], order.id))
 
 

@@ -11,6 +11,7 @@ from kivitendo_task_server.database.schema import Columns
 from kivitendo_task_server.database.tenants import TenantUser
 from kivitendo_task_server.errors import TaskServerError
 from kivitendo_task_server.jobs.periodic_invoices.behaviour import Behaviour
+from kivitendo_task_server.jobs.periodic_invoices.closing import taken_numbers, wants_project
 from kivitendo_task_server.jobs.periodic_invoices.master_data import (
     Cursor,
     MasterData,
@@ -115,21 +116,26 @@ class Reader:
                 configs.append((config, periods))
         orders = read_orders(self._cursor, self._columns, {one.oe_id for one, _ in configs})
         items = read_items(self._cursor, self._columns, orders)
+        defaults = read_defaults(self._cursor, self._columns["defaults"])
+        ending = [orders[config.oe_id] for config, _ in configs if config.terms.one_time]
+        new_projects = {order.ordnumber for order in ending if wants_project(order, defaults)}
         master = read_master_data(
             self._cursor,
-            read_defaults(self._cursor, self._columns["defaults"]),
+            defaults,
             {item.parts_id for rows in items.values() for item in rows if item.parts_id},
             self._circumstances.today,
         )
-        return Due(configs, orders, items, self._planner(master), allocated=master.allocated())
+        planner = self._planner(master, taken_numbers(self._cursor, new_projects))
+        return Due(configs, orders, items, planner, allocated=master.allocated())
 
-    def _planner(self, master: MasterData) -> Planner:
+    def _planner(self, master: MasterData, taken_projects: frozenset[str]) -> Planner:
         return Planner(
             master,
             self._circumstances.behaviour,
             self._circumstances.user,
             self._circumstances.today,
             self._circumstances.settings.currency_conversion,
+            taken_projects,
         )
 
 

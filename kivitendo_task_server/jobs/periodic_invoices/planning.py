@@ -11,6 +11,7 @@ from kivitendo_task_server.errors import TaskServerError
 from kivitendo_task_server.jobs.periodic_invoices.accounting import Totals, postings, totals
 from kivitendo_task_server.jobs.periodic_invoices.arithmetic import number, sent
 from kivitendo_task_server.jobs.periodic_invoices.behaviour import Behaviour
+from kivitendo_task_server.jobs.periodic_invoices.closing import number_taken, wants_project
 from kivitendo_task_server.jobs.periodic_invoices.date_format import in_user_format
 from kivitendo_task_server.jobs.periodic_invoices.lines import LINE_COLUMNS
 from kivitendo_task_server.jobs.periodic_invoices.master_data import MasterData
@@ -42,6 +43,8 @@ class Planner:
     user: TenantUser
     today: date
     currency_conversion: Literal["kivitendo", "once"] = "kivitendo"
+    taken_projects: frozenset[str] = frozenset()
+    """Numbers of one-time orders that a project has, so that closing them would fail."""
     _wordings: dict[tuple[date, date], Wording] = field(default_factory=dict)
 
     def plan(self, config: Config, order: Order, items: list[Item], period: date) -> PlannedInvoice:
@@ -51,6 +54,9 @@ class Planner:
         """
         if order.customer_id is None:
             raise TaskServerError("the order has no customer")
+        new_project = config.terms.one_time and wants_project(order, self.master.defaults)
+        if new_project and order.ordnumber in self.taken_projects:
+            raise number_taken(order.ordnumber)
         end = period_end(
             config.terms, period, one_time_uses_value=self.behaviour.one_time_uses_value
         )

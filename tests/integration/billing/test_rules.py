@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from datetime import date
 
 import pytest
-from orders import Books
+from orders import TODAY, Books, circumstances
+
+from kivitendo_task_server.jobs.periodic_invoices.preview import preview
 
 
 def test_a_saved_configuration_gets_its_defaults(books: Books) -> None:
@@ -200,7 +203,10 @@ def test_intakes_are_closed_however_far_back(books: Books) -> None:
 
 
 def test_a_project_number_that_is_taken(books: Books) -> None:
-    """The order fails, is not changed and uses up no number; the others are billed."""
+    """The order fails, is not changed and uses up no number; the others are billed.
+
+    All of it is foreseen by a preview.
+    """
     books.rows(
         "UPDATE defaults SET order_always_project = true;"
         "INSERT INTO project (projectnumber, project_type_id, project_status_id)"
@@ -210,8 +216,12 @@ def test_a_project_number_that_is_taken(books: Books) -> None:
     free = books.config(books.order(), periodicity="o")
     quotation = books.config(books.order(record_type="sales_quotation"), periodicity="o")
     monthly = books.config(books.order())
+    with closing(books.second_user()) as reader:
+        foreseen = preview(reader, circumstances(), TODAY)
     outcome = books.bill()
     (failure,) = outcome.failures
+    assert foreseen.failures == [failure]
+    assert [one.ordnumber for one in foreseen.invoices] == [one.ordnumber for one in outcome.posted]
     assert failure.config_id == taken and "a project with number" in failure.message
     assert [one.config_id for one in outcome.posted] == [free, quotation, monthly]
     assert not books.faults()
