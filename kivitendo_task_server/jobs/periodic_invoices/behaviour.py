@@ -25,6 +25,8 @@ class Behaviour:
     drop_unknown_variables: bool = False
     html_mails: bool = True
     invoice_columns_in_mails: bool = True
+    webdav_copies_of_mailed: bool = True
+    document_storage: bool = True
     sub_rows_follow_previous: bool = False
     digits: int = 15
 
@@ -61,6 +63,8 @@ def behaviour_of(release: Release | None, *, trust_unknown: bool) -> Behaviour:
         drop_unknown_variables=release < (3, 6),
         html_mails=release >= (3, 6),
         invoice_columns_in_mails=release >= (3, 5, 7),
+        webdav_copies_of_mailed=release >= (3, 5, 6),
+        document_storage=release >= (3, 5, 7),
         sub_rows_follow_previous=release < (4, 1),
         digits=15 if release >= (4, 1) else 16,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -191,6 +192,33 @@ def test_a_storage_that_cannot_be_written_keeps_the_mail_back(
 def test_a_storage_of_another_kind_is_said_to_be(storing: Company) -> None:
     storing.set("defaults", doc_storage_for_documents="Webdav")
     assert "it is of the kind Webdav" in (storing.run().error or "")
+
+
+@pytest.fixture
+def without_versions(storing: Company) -> Iterator[Company]:
+    """As before 3.9.1; the database itself is used again."""
+    storing.execute("ALTER TABLE file_versions RENAME TO of_later_releases")
+    yield storing
+    storing.execute("ALTER TABLE of_later_releases RENAME TO file_versions")
+
+
+@pytest.mark.parametrize(
+    ("release", "copied", "failure"),
+    [("3_5_5", False, ""), ("3_5_6", True, ""), ("3_5_7", True, "before 3.9.1")],
+)
+def test_documents_of_earlier_releases(
+    without_versions: Company, mailbox: Mailbox, release: str, copied: bool, failure: str
+) -> None:
+    """Mailed invoices are copied since 3.5.6, and stored since 3.5.7, in a way we cannot (1.10)."""
+    company = without_versions
+    company.execute(
+        "DELETE FROM schema_info; INSERT INTO schema_info (tag) VALUES (%s)", [f"release_{release}"]
+    )
+    company.set("defaults", webdav_documents=True)
+    error = company.run().error or ""
+    assert failure in error and bool(failure) == bool(error)
+    assert len(mailbox.messages) == (0 if failure else 1)
+    assert len(files_below(company.kivitendo.directory / "webdav")) == copied
 
 
 # ---- printing

@@ -14,6 +14,7 @@ from typing import Any
 from kivitendo_task_server.database.connection import Connection
 from kivitendo_task_server.database.schema import existing_columns
 from kivitendo_task_server.errors import TaskServerError
+from kivitendo_task_server.jobs.periodic_invoices.behaviour import Behaviour
 from kivitendo_task_server.jobs.periodic_invoices.delivery.invoice import Invoice, Row
 
 WORDS = {"de": "Rechnung", "en": "Invoice"}
@@ -50,17 +51,21 @@ class DocumentStore:
     client_id: int | None
     document_path: str
     """``[paths] document_path``."""
+    behaviour: Behaviour
 
     def keep(
         self, invoice: Invoice, content: bytes, now: datetime, *, print_variant: str | None
     ) -> None:
         """Store the PDF wherever the tenant's settings say; a copy that exists is not repeated.
 
-        ``now`` is local time. Raises StorageError or OSError; commits its rows.
+        ``now`` is local time; ``print_variant`` is None for what is mailed. The first releases with
+        these settings do not yet heed them here (1.10). Raises StorageError or OSError; commits its
+        rows.
         """
-        if self.defaults.get("webdav_documents"):
+        copied = print_variant is not None or self.behaviour.webdav_copies_of_mailed
+        if copied and self.defaults.get("webdav_documents"):
             self._copy_to_webdav(invoice, content, now)
-        if self.defaults.get("doc_storage"):
+        if self.behaviour.document_storage and self.defaults.get("doc_storage"):
             self._store(invoice, content, print_variant)
 
     # -- WebDAV (8.4) --------------------------------------------------------------------------

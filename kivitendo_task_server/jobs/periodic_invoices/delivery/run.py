@@ -140,6 +140,7 @@ class Run:
             context.kivitendo_dir,
             context.tenant.id,
             context.settings.document_path,
+            self._behaviour,
         )
 
     def deliver(self, pending: Sequence[Delivery]) -> None:
