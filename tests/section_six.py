@@ -6,6 +6,7 @@ those of tests/golden/base.json; orders, items and configurations are dictionari
 
 from __future__ import annotations
 
+import itertools
 import json
 from datetime import date, timedelta
 from decimal import ROUND_HALF_UP, Decimal
@@ -28,6 +29,8 @@ GROUPS = by_id("buchungsgruppen")
 UNITS = {row["name"]: row for row in BASE["units"]}
 MONTHS = {"o": 0, "m": 1, "q": 3, "b": 6, "y": 12, "2": 24, "3": 36, "4": 48, "5": 60}
 ZERO_TAX, GAIN, LOSS = 700, 151, 152
+RETURNED = itertools.count(-1, -1)
+"""Ids for what comes back."""
 
 
 def rounded(x: float, d: int) -> float:
@@ -174,10 +177,13 @@ def nonzero(postings: list[tuple[int, float, int, int]]) -> list[tuple[Any, ...]
 # -- perpetual inventory (6.9) ---------------------------------------------------------------------
 
 
-def goods(order: Row, items: list[Row], stock: dict[int, list[Row]]) -> Row:
+def goods(
+    order: Row, items: list[Row], config: Row, period: date, stock: dict[int, list[Row]]
+) -> Row:
     """The rows of invoice, the postings, and what is taken from ``stock``, which is changed.
 
     ``stock``: part -> purchases with id, left, sellprice, discount, the first to be taken first.
+    What comes back (a negative quantity) is a purchase for later invoices, with a negative id.
     """
     taken: dict[int, float] = {}
     posted: dict[int, float] = {}
@@ -213,6 +219,15 @@ def goods(order: Row, items: list[Row], stock: dict[int, list[Row]]) -> Row:
         part = PARTS[item["parts_id"]]
         sold, own, qty = unit_factor(item["unit"]), unit_factor(part["unit"]), float(item["qty"])
         add(part, qty, qty * sold / own, sold / own, False)
+    for item in items:
+        part = PARTS[item["parts_id"]]
+        left = -float(item["qty"]) * unit_factor(item["unit"]) / unit_factor(part["unit"])
+        if part["part_type"] == "part" and left > 0:
+            price = float(stored(price_of(item, config, period)))
+            stock.setdefault(part["id"], []).append(
+                {"id": next(RETURNED), "left": left, "sellprice": price,
+                 "discount": float(item["discount"])}
+            )  # fmt: skip
     for purchases in stock.values():
         # what was taken from is found last by the next invoice
         purchases.sort(key=lambda purchase: purchase["id"] in taken)

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from itertools import islice
 
 from kivitendo_task_server.jobs.periodic_invoices.model import PlannedInvoice
 
@@ -20,12 +19,22 @@ LARGEST_BLOCK = 250
 
 
 def in_blocks(plans: Iterable[PlannedInvoice]) -> Iterator[Block]:
-    """Take the plans in blocks that grow from FIRST_BLOCK to LARGEST_BLOCK."""
-    plans = iter(plans)
+    """Take the plans in blocks that grow from FIRST_BLOCK to LARGEST_BLOCK.
+
+    One that returns goods ends its block: its row must be there for the next to take from.
+    """
     size = FIRST_BLOCK
-    while block := list(islice(plans, size)):
+    block: Block = []
+    for planned in plans:
+        block.append(planned)
+        if len(block) == size:
+            size = min(2 * size, LARGEST_BLOCK)
+        elif not planned.returns_goods:
+            continue
         yield block
-        size = min(2 * size, LARGEST_BLOCK)
+        block = []
+    if block:
+        yield block
 
 
 def post_all(blocks: Iterable[Block], post: Callable[[Block], None], *, ahead: bool) -> None:

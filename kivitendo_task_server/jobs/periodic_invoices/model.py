@@ -171,6 +171,8 @@ class PlannedInvoice:
     amount: float
     taken: dict[int, float] = field(default_factory=dict)
     """Quantities allocated from purchase rows, by invoice.id."""
+    returns_goods: bool = False
+    """Whether a row of it is one that later invoices may take goods from (6.9)."""
     once_items: list[int] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     rows: RowLines | None = None
@@ -203,9 +205,13 @@ class PostedInvoice:
     warnings: tuple[str, ...]
     exact: dict[str, str]
     """What the database rounds, as it was computed: mail texts show it so (3.5). Only if mailed."""
+    returned: tuple[int, ...]
+    """Rows of invoice with goods that came back."""
 
     @classmethod
-    def of(cls, planned: PlannedInvoice, ar_id: int, invnumber: str) -> PostedInvoice:
+    def of(
+        cls, planned: PlannedInvoice, ar_id: int, invnumber: str, returned: tuple[int, ...]
+    ) -> PostedInvoice:
         """What is worth remembering of a planned invoice; the rest is in the database."""
         return cls(
             ar_id=ar_id,
@@ -220,4 +226,5 @@ class PostedInvoice:
             send_email=planned.config.send_email,
             warnings=tuple(planned.warnings),
             exact={name: planned.ar[name] for name in EXACT} if planned.config.send_email else {},
+            returned=returned,
         )

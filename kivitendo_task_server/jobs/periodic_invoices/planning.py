@@ -84,6 +84,7 @@ class Planner:
             netamount=sums.netamount,
             amount=sums.amount,
             taken=stock.taken,
+            returns_goods=self.master.defaults.perpetual and any(map(_comes_back, priced)),
             once_items=[item.id for item in items if item.mode == "once"],
             warnings=warnings,
         )
@@ -225,6 +226,11 @@ class Planner:
             )
         if not planned.lines:
             planned.warnings.append("the invoice has no items")
+
+
+def _comes_back(priced: PricedItem) -> bool:
+    """Whether later invoices find this item's row among the purchases (6.9)."""
+    return priced.part is not None and priced.part.part_type == "part" and priced.base_qty < 0
 
 
 def _item_line(order: Order, priced: PricedItem, wording: Wording) -> Line:

@@ -97,7 +97,11 @@ def write(
     finished = [one.planned for one in numbered if one.planned.config.terms.one_time]
     if finished:
         closing.finish(cursor, finished, columns, defaults)
-    return [PostedInvoice.of(one.planned, one.ar_id, one.invnumber) for one in numbered]
+    returned = _returned_goods(numbered, lines)
+    return [
+        PostedInvoice.of(one.planned, one.ar_id, one.invnumber, returned.get(one.ar_id, ()))
+        for one in numbered
+    ]
 
 
 def _reserve(cursor: Cursor, block: Sequence[PlannedInvoice]) -> _Reserved:
@@ -215,6 +219,22 @@ def _allocate(cursor: Cursor, numbered: list[_Numbered]) -> None:
         cursor.execute(
             "UPDATE invoice SET allocated = allocated + %s::real WHERE id = %s", (taken, key)
         )
+
+
+def _returned_goods(
+    numbered: list[_Numbered], lines: list[tuple[int, Line]]
+) -> dict[int, tuple[int, ...]]:
+    """The rows that later invoices may take goods from (6.9), by ar.id."""
+    returned: dict[int, tuple[int, ...]] = {}
+    first = 0
+    for one in numbered:
+        behind = first + len(one.planned.lines)
+        if one.planned.returns_goods:
+            returned[one.ar_id] = tuple(
+                key for key, line in lines[first:behind] if str(line.values["base_qty"])[:1] == "-"
+            )
+        first = behind
+    return returned
 
 
 def _mark_once_items(cursor: Cursor, numbered: list[_Numbered]) -> None:

@@ -206,7 +206,8 @@ class BillingRun:
                     due.allocated[key] = real_sum(due.allocated[key], taken)
         for config_id in dict.fromkeys(changed):
             self._bill_singly(config_id)
-        if changed and due.planner.master.defaults.perpetual:
+        returned = any(planned.returns_goods for planned in block)
+        if (changed or returned) and due.planner.master.defaults.perpetual:
             session.reread_stock(due)
 
     def _put_off(self, held: list[int]) -> None:

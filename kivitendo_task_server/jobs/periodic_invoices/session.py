@@ -38,7 +38,7 @@ class Session:
     done: set[int] = field(default_factory=set)
     """Configurations that nothing more is to be planned for in this run."""
     used_goods: dict[int, None] = field(default_factory=dict)
-    """Purchases that this run has taken from, the one used last at the end."""
+    """Purchases that this run has made or taken from, the one used last at the end."""
 
     def __post_init__(self) -> None:
         self.cursor = text_cursor(self.connection)
@@ -61,16 +61,17 @@ class Session:
         """Remember what is committed."""
         self.billed_until.update((one.config_id, one.period) for one in posted)
         self.recorder.posted(posted)
-        for one in planned:
-            for key in one.taken:
+        for one, plan in zip(posted, planned, strict=True):
+            for key in (*one.returned, *plan.taken):
                 self.used_goods.pop(key, None)
                 self.used_goods[key] = None
 
     def reread_stock(self, due: Due) -> None:
-        """Find out what is left after others, or single invoices, took goods."""
+        """Find out what is left after others, or single invoices, took or returned goods."""
         master = due.planner.master
+        stocked = [part.id for part in master.parts.values() if part.part_type == "part"]
         with self.connection:
-            fresh = read_purchases(self.cursor, list(master.purchases))
+            fresh = read_purchases(self.cursor, stocked)
         master.purchases.clear()
         master.purchases.update(fresh)
         master.put_behind(self.used_goods)
