@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import re
 import shlex
 import sys
 import tempfile
@@ -51,6 +52,9 @@ import compare  # noqa: E402  (lies beside the vectors)
 
 NO_VECTORS = ("base.json", "schema.json")
 """What else the format has files for."""
+
+FAILED_CONFIG = re.compile(r"^order .*? \(configuration (\d+)\): ", re.MULTILINE)
+"""What a history row says of an order that failed."""
 
 NO_VECTOR = (ValueError, LookupError, TypeError, AttributeError, OSError)
 """What reading a file that is no vector comes to."""
@@ -257,11 +261,16 @@ class Replayer:
         ]
 
     def _history_differences(self, vector: dict[str, Any], result: JobResult) -> list[str]:
-        expected = "failure" if vector.get("failing_configs") else vector["history"]["status"]
+        failing = sorted(one["config_id"] for one in vector.get("failing_configs", []))
+        told = sorted(map(int, FAILED_CONFIG.findall(result.error or "")))
+        expected = "failure" if failing else vector["history"]["status"]
         actual = "failure" if result.failed else "success"
-        if expected == actual:
+        if (expected, failing) == (actual, told):
             return []
-        return [f"history: expected {expected}, got {actual}: {result.error}"]
+        return [
+            f"history: expected {expected} {failing or ''}, got {actual} {told or ''}:"
+            f" {result.error}"
+        ]
 
 
 def _moment(vector: dict[str, Any]) -> datetime:

@@ -74,6 +74,15 @@ def test_a_difference_is_shown_with_its_cells(
         assert words in told
 
 
+def test_the_failing_configurations_are_compared(replayer: Replayer, tmp_path: Path) -> None:
+    vector = json.loads((GOLDEN / "open/j01-no-tax-key.json").read_text("utf-8"))
+    vector["failing_configs"][0]["config_id"] = 300003
+    path = tmp_path / "other.json"
+    path.write_text(json.dumps(vector), "utf-8")
+    [difference] = replayer.replay(path).differences
+    assert difference.startswith("history: expected failure [300003], got failure [300002]: order ")
+
+
 def test_folders_are_searched_in_depth() -> None:
     """Given the whole folder: all vectors, and not what else lies there."""
     assert set(vector_files([GOLDEN])) == set(VECTORS)
