@@ -251,6 +251,13 @@ def test_copies_go_to_the_printers_command(printing: Company, tmp_path: Path) ->
     assert (tmp_path / "paper").read_text() == "%PDF-1.4\nEtikett 1\n" * 2
 
 
+@pytest.mark.parametrize("copies", [None, 0, -1])
+def test_there_is_one_copy_at_least(printing: Company, tmp_path: Path, copies: int | None) -> None:
+    printing.set_configs(copies=copies)
+    assert not printing.run(PerlRenderer).failed
+    assert (tmp_path / "paper").read_text() == "%PDF-1.4\nEtikett 1\n"
+
+
 def test_a_value_stays_one_word(printing: Company, tmp_path: Path) -> None:
     printing.set("defaults", invnumber=f'1"; touch {tmp_path}/owned; $(touch {tmp_path}/owned) 0')
     printing.run()

@@ -8,7 +8,7 @@ import signal
 from collections.abc import Callable
 
 import pytest
-from company import CUSTOMER, PDF, Company, FixedPdf
+from company import CUSTOMER, PDF, SENDER, Company, FixedPdf
 from mail_peer import Mailbox, free_port, scripted_server, smtp_server
 
 from kivitendo_task_server.errors import JobFailed
@@ -98,6 +98,39 @@ def test_what_is_delivered_is_forgotten_in_the_end(served: Company) -> None:
         )
         served.run()
         assert len(served.deliveries()) == left
+
+
+@pytest.mark.parametrize(
+    ("client", "order", "sender"),
+    [
+        ("Kasse <kasse@firma.example>", SENDER, "Kasse <kasse@firma.example>"),
+        ("", SENDER, SENDER),
+        (None, SENDER, SENDER),
+        (" ", None, "dienst@firma.example"),
+        ("", "", "dienst@firma.example"),
+    ],
+)
+def test_whose_mail_it_is(
+    served: Company, mailbox: Mailbox, client: str | None, order: str | None, sender: str
+) -> None:
+    """The client's setting comes first, then the order's, then that of the file (8.3)."""
+    served.set("defaults", email_sender_invoice=client)
+    served.set_configs(email_sender=order)
+    served.configure(email_from="dienst@firma.example")
+    assert not served.run().failed
+    [message] = mailbox.messages
+    assert message["From"] == sender
+
+
+def test_texts_that_are_null(served: Company, mailbox: Mailbox) -> None:
+    served.set("defaults", signature=None, global_bcc=None)
+    served.set_configs(email_subject=None, email_body=None)
+    assert not served.run().failed
+    [message] = mailbox.messages
+    body = message.get_body()
+    assert body is not None
+    assert (message["Subject"], body.get_content(), message["Bcc"]) == ("", "", None)
+    assert served.rows("SELECT subject, body FROM email_journal") == [("", "")]
 
 
 # ---- recipients who are refused
