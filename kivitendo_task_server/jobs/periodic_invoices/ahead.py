@@ -21,11 +21,18 @@ LARGEST_BLOCK = 250
 def in_blocks(plans: Iterable[PlannedInvoice]) -> Iterator[Block]:
     """Take the plans in blocks that grow from FIRST_BLOCK to LARGEST_BLOCK.
 
-    One that returns goods ends its block: its row must be there for the next to take from.
+    One that returns goods ends its block: its row must be there for the next to take from. One that
+    is to be billed alone is a block.
     """
     size = FIRST_BLOCK
     block: Block = []
     for planned in plans:
+        if planned.alone:
+            if block:
+                yield block
+            yield [planned]
+            block = []
+            continue
         block.append(planned)
         if len(block) == size:
             size = min(2 * size, LARGEST_BLOCK)

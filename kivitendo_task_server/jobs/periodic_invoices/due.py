@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -50,6 +51,12 @@ class Due:
     """All that is new in periodic_invoices since the snapshot has a greater id."""
     allocated: dict[int, float] = field(default_factory=dict)
     """Purchases' allocated quantities as they are in the database."""
+    shared: set[int] = field(init=False)
+    """Orders of which several configurations are due."""
+
+    def __post_init__(self) -> None:
+        configs_of = Counter(config.oe_id for config, _ in self.configs)
+        self.shared = {order for order, configs in configs_of.items() if configs > 1}
 
     def open_items(self, order: Order) -> list[Item]:
         """The order's items but for those that are billed once and have been (5.3)."""
@@ -162,6 +169,7 @@ def plan_config(
             recorder.failed(config.id, config.ordnumber, period, error, periods[number:])
             return
         due.planner.master.take(planned.taken)
+        planned.alone = order.id in due.shared
         yield planned
         if planned.once_items:
             items = [item for item in items if item.mode != "once"]

@@ -173,6 +173,9 @@ class PlannedInvoice:
     """Quantities allocated from purchase rows, by invoice.id."""
     returns_goods: bool = False
     """Whether a row of it is one that later invoices may take goods from (6.9)."""
+    alone: bool = False
+    """Whether its order has several configurations: what one invoice does to it the next must see,
+    so they are billed singly."""
     once_items: list[int] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     rows: RowLines | None = None

@@ -179,6 +179,11 @@ class BillingRun:
         session, cursor = self._session, self._session.cursor
         # a configuration that fell out of a block before has been dealt with
         block = [planned for planned in block if planned.config.id not in session.done]
+        if not block:
+            return
+        if block[0].alone:
+            self._bill_alone(due, block)
+            return
         try:
             with session.connection:
                 session.limit_patience()
@@ -209,6 +214,17 @@ class BillingRun:
         returned = any(planned.returns_goods for planned in block)
         if (changed or returned) and due.planner.master.defaults.perpetual:
             session.reread_stock(due)
+
+    def _bill_alone(self, due: Due, block: Block) -> None:
+        """Bill the configuration of a block of its own, unless somebody holds it just now."""
+        with self._session.connection:
+            locked = lock_block(self._session.cursor, due, block, self._session.billed_until)
+        if locked.held:
+            self._put_off(locked.held)
+            return
+        self._bill_singly(block[0].config.id)
+        if due.planner.master.defaults.perpetual:
+            self._session.reread_stock(due)
 
     def _put_off(self, held: list[int]) -> None:
         for config_id in held:

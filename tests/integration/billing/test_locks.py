@@ -113,6 +113,21 @@ def test_a_held_order_delays_only_itself(books: Books, what: str) -> None:
     assert not books.faults()
 
 
+def test_a_held_order_with_two_configurations_is_tried_at_the_end(books: Books) -> None:
+    shared = books.order()
+    first, second = books.config(shared), books.config(shared)
+    last = books.config()
+    with User(books) as user:
+        user.does("UPDATE oe SET notes = 'new' WHERE id = %s", shared)
+        with running(books, patience=LONG) as run:
+            assert [config for config, _ in books.billed()] == [last]
+            user.commits()
+    assert not run.result().failures and not run.result().skipped
+    assert [config for config, _ in books.billed()] == [last, first, second]
+    assert books.value("SELECT count(*) FROM ar WHERE notes = 'new'") == 2
+    assert not books.faults()
+
+
 def test_a_user_who_commits_in_time_is_billed_with_the_new_values(books: Books) -> None:
     held, *others = books.configs(60)
     with User(books) as user:

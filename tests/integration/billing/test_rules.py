@@ -8,6 +8,7 @@ from datetime import date
 import pytest
 from orders import TODAY, Books, circumstances
 
+from kivitendo_task_server.jobs.periodic_invoices.ahead import FIRST_BLOCK
 from kivitendo_task_server.jobs.periodic_invoices.preview import preview
 
 
@@ -329,3 +330,72 @@ def test_fractions_of_goods_are_planned_as_the_database_adds_them(
     assert "repeated" not in caplog.text
     (taken,) = books.rows("SELECT allocated FROM invoice WHERE base_qty < 0")
     assert taken[0] != 7 and abs(taken[0] - 7) < 1e-4
+
+
+# -- several configurations of one order -----------------------------------------------------------
+
+
+def described(books: Books, *configs: int) -> list[tuple[int, str, list[str]]]:
+    """Configuration, period and items of these configurations' invoices, by invoice number."""
+    return books.rows(
+        "SELECT config_id, period_start_date::text, array_agg(item.description ORDER BY position)"
+        "  FROM periodic_invoices JOIN ar ON ar.id = ar_id"
+        "  JOIN invoice item ON item.trans_id = ar.id WHERE config_id = ANY(%s)"
+        " GROUP BY config_id, period_start_date, invnumber ORDER BY lpad(invnumber, 20)",
+        list(configs),
+    )
+
+
+ONCE = {"description": "einmal", "recurring_billing_mode": "once"}
+PLACES = [0, FIRST_BLOCK - 2, FIRST_BLOCK - 1]
+"""So many invoices come before: in one block, or with the border of two between them."""
+
+
+@pytest.mark.parametrize("before", PLACES)
+def test_once_is_once_for_all_configurations(books: Books, before: int) -> None:
+    books.configs(before)
+    order = books.order({"description": "immer"}, ONCE)
+    first, second = (books.config(order, start_date="2026-02-01") for _ in range(2))
+    last = books.config()
+    books.bill()
+    assert described(books, first, second) == [
+        (first, "2026-02-01", ["immer", "einmal"]),
+        (first, "2026-03-01", ["immer"]),
+        (second, "2026-02-01", ["immer"]),
+        (second, "2026-03-01", ["immer"]),
+    ]
+    assert [config for config, _ in books.billed()][-5:] == [first, first, second, second, last]
+
+
+@pytest.mark.parametrize("before", PLACES)
+def test_what_one_configuration_did_not_bill_is_left_for_the_other(
+    books: Books, before: int
+) -> None:
+    """The database refuses the first one's invoice."""
+    books.configs(before)
+    order = books.order({"sellprice": "9999999999", "qty": "-1"}, {"sellprice": "9999999999"}, ONCE)
+    first = books.config(order, order_value_periodicity="m", periodicity="y")
+    second = books.config(order)
+    (failure,) = books.bill().failures
+    assert failure.config_id == first
+    [(config, _, items)] = described(books, first, second)
+    assert config == second and "einmal" in items
+
+
+@pytest.mark.parametrize("before", PLACES)
+def test_the_project_of_a_closed_order_is_known_to_its_other_configuration(
+    books: Books, before: int
+) -> None:
+    books.rows("UPDATE defaults SET order_always_project = true")
+    books.configs(before)
+    order = books.order()
+    once, monthly = books.config(order, periodicity="o"), books.config(order)
+    last = books.config()
+    books.bill()
+    found = books.rows(
+        "SELECT config_id, projectnumber FROM periodic_invoices JOIN ar ON ar.id = ar_id"
+        "  LEFT JOIN project ON project.id = globalproject_id WHERE config_id >= %s"
+        " ORDER BY lpad(invnumber, 20)",
+        once,
+    )
+    assert found == [(once, None), (monthly, books.ordnumber(monthly)), (last, None)]
