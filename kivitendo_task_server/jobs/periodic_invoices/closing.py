@@ -55,13 +55,22 @@ def finish(
     for order in orders.values():
         if wants_project(order, defaults):
             _make_project(cursor, order, defaults)
+    saved, incomplete = _saving(columns["oe"])
     cursor.execute(
-        "UPDATE oe SET closed = true, transdate = coalesce(transdate, current_date)"
-        " WHERE id = ANY(%s) AND (closed IS DISTINCT FROM true OR transdate IS NULL)",
+        f"UPDATE oe SET {saved} WHERE id = ANY(%s)"  # noqa: S608
+        f" AND (closed IS DISTINCT FROM true OR {incomplete})",
         (list(orders),),
     )
     if "record_type" in columns["oe"]:
-        _close_intakes(cursor, list(orders))
+        _close_intakes(cursor, list(orders), saved)
+
+
+def _saving(present: frozenset[str]) -> tuple[str, str]:
+    """What closing an order sets, and a condition for those that lack some of it."""
+    defaults = {"transdate": "current_date", "proforma": "false", "delivered": "false"}
+    known = {name: value for name, value in defaults.items() if name in present}
+    saved = [f"{name} = coalesce({name}, {value})" for name, value in known.items()]
+    return ", ".join(["closed = true", *saved]), " OR ".join(f"{name} IS NULL" for name in known)
 
 
 def _make_project(cursor: Cursor, order: Order, defaults: Defaults) -> None:
@@ -86,15 +95,15 @@ def _make_project(cursor: Cursor, order: Order, defaults: Defaults) -> None:
     cursor.execute("UPDATE oe SET globalproject_id = %s WHERE id = %s", (made[0], order.id))
 
 
-def _close_intakes(cursor: Cursor, orders: list[int]) -> None:
+def _close_intakes(cursor: Cursor, orders: list[int], saved: str) -> None:
     """Close the sales order intakes that the orders descend from, over any number of links."""
     cursor.execute(
-        "WITH RECURSIVE origin (id) AS ("
+        "WITH RECURSIVE origin (id) AS ("  # noqa: S608
         "   SELECT unnest(%s::int[])"
         "   UNION SELECT link.from_id FROM record_links link JOIN origin"
         "             ON link.to_table = 'oe' AND link.to_id = origin.id"
         "          WHERE link.from_table = 'oe')"
-        " UPDATE oe SET closed = true FROM origin"
+        f" UPDATE oe SET {saved} FROM origin"
         "  WHERE oe.id = origin.id AND oe.record_type::text = 'sales_order_intake'"
         "    AND oe.closed IS DISTINCT FROM true",
         (orders,),

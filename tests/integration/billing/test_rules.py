@@ -27,15 +27,24 @@ def test_a_saved_configuration_gets_its_defaults(books: Books) -> None:
     assert books.rows(saved, untouched) == [(True, None, None)]
 
 
-def test_a_closed_order_gets_a_date(books: Books) -> None:
-    closed = books.order(transdate=None)
-    books.config(closed, periodicity="o")
-    open_one = books.order(transdate=None)
+def test_a_closed_order_gets_its_defaults(books: Books) -> None:
+    blank = {"transdate": None, "closed": None, "delivered": None, "proforma": None}
+    closed, open_one, finished = (books.order(**blank) for _ in range(3))
+    books.rows("UPDATE oe SET closed = true WHERE id = %s", finished)
+    intake = books.order(record_type="sales_order_intake", **blank)
+    books.rows(
+        "INSERT INTO record_links (from_table, from_id, to_table, to_id)"
+        " VALUES ('oe', %s, 'oe', %s)",
+        intake, closed,
+    )  # fmt: skip
+    for order in (closed, finished):
+        books.config(order, periodicity="o")
     books.config(open_one)
     books.bill()
-    dated = "SELECT transdate = current_date FROM oe WHERE id = %s"
-    assert books.rows(dated, closed) == [(True,)]
-    assert books.rows(dated, open_one) == [(None,)]
+    saved = "SELECT transdate = current_date, closed, delivered, proforma FROM oe WHERE id = %s"
+    for order in (closed, finished, intake):
+        assert books.rows(saved, order) == [(True, True, False, False)]
+    assert books.rows(saved, open_one) == [(None, None, None, None)]
     assert books.rows("SELECT DISTINCT orddate = current_date FROM ar") == [(True,)]
 
 
