@@ -19,6 +19,7 @@ from kivitendo_task_server.jobs.periodic_invoices.session import Session
 from kivitendo_task_server.jobs.periodic_invoices.transaction import TRANSIENT, StockChanged
 
 ATTEMPTS = 3  # for one invoice, after deadlocks and the like
+GOODS_ATTEMPTS = 100  # each time others have come to an end with theirs, and they are not endless
 
 
 def bill_singly(session: Session, config_id: int) -> None:
@@ -29,7 +30,7 @@ def bill_singly(session: Session, config_id: int) -> None:
     """
     single = _Single(session, config_id)
     session.done.add(config_id)
-    attempts = ATTEMPTS
+    attempts, goods_attempts = ATTEMPTS, GOODS_ATTEMPTS
     billed = False
     while True:
         try:
@@ -40,8 +41,11 @@ def bill_singly(session: Session, config_id: int) -> None:
         except (psycopg2.Error, StockChanged, *PLANNING_ERRORS) as error:
             if session.connection.closed:
                 raise
-            attempts -= 1
-            if isinstance(error, TRANSIENT) and attempts:
+            if isinstance(error, StockChanged):
+                goods_attempts -= 1
+            else:
+                attempts -= 1
+            if isinstance(error, TRANSIENT) and attempts and goods_attempts:
                 continue
             session.recorder.failed(config_id, single.ordnumber, single.period, error, single.later)
             return
@@ -49,7 +53,7 @@ def bill_singly(session: Session, config_id: int) -> None:
             if not billed:
                 session.recorder.skipped(config_id, single.ordnumber)
             return
-        attempts = ATTEMPTS
+        attempts, goods_attempts = ATTEMPTS, GOODS_ATTEMPTS
         billed = True
         session.note([posted], single.planned)
 

@@ -20,23 +20,7 @@ DUE = 100  # periods in a round
 def test_two_workers_at_the_same_moment(books: Books) -> None:
     configs = books.configs(DUE, start_date="2026-01-01")
     for month in range(ROUNDS):
-        today = add_months(date(2026, 1, 1), month)
-        ready, start = os.pipe(), os.pipe()
-
-        def worker(today: date = today, ready: Any = ready, start: Any = start) -> int:
-            os.close(start[1])
-            os.write(ready[1], b".")
-            os.read(start[0], 1)  # returns in both workers when the other end is closed
-            outcome = bill(books.access, circumstances(today))
-            assert not outcome.failures, outcome.text()
-            return len(outcome.posted)
-
-        workers = [in_child(worker), in_child(worker)]
-        for _ in workers:
-            os.read(ready[0], 1)
-        for end in (start[1], start[0], *ready):
-            os.close(end)
-        posted = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in workers]
+        posted = _two_workers(books, add_months(date(2026, 1, 1), month))
         assert sum(posted) == DUE, posted
     assert not books.faults()
     assert sorted(books.billed()) == sorted(
@@ -44,6 +28,52 @@ def test_two_workers_at_the_same_moment(books: Books) -> None:
         for config in configs
         for month in range(ROUNDS)
     )
+
+
+def test_two_workers_with_the_same_goods(books: Books) -> None:
+    """Nothing is taken twice, and being outrun is no failure."""
+    books.rows("UPDATE defaults SET inventory_system = 'perpetual'")
+    for number in range(30):
+        books.rows(
+            "INSERT INTO invoice (trans_id, parts_id, position, qty, base_qty, allocated,"
+            " sellprice, discount) VALUES (1, 2011, 1, -7, -7, 0, %s, 0)",
+            5 + number % 3,
+        )
+    pieces = {"parts_id": 2011, "unit": "Stk"}
+    for number in range(60):
+        # every seventh order brings some back
+        quantity = "-3" if number % 7 == 0 else "2"
+        books.config(books.order(pieces | {"qty": quantity}), start_date="2026-01-01")
+    for month in range(4):
+        posted = _two_workers(books, add_months(date(2026, 1, 1), month))
+        assert sum(posted) == 60, posted
+        assert not books.rows("SELECT id FROM invoice WHERE base_qty < 0 AND allocated > -base_qty")
+        taken, given = books.rows(
+            "SELECT sum(abs(allocated)) FROM invoice GROUP BY base_qty < 0 ORDER BY 1"
+        )
+        assert taken == given
+        assert books.value("SELECT sum(amount) FROM acc_trans WHERE chart_id IN (131, 141)") == 0
+    assert books.numbers() == [str(n) for n in range(1, 241)]
+
+
+def _two_workers(books: Books, today: date) -> list[int]:
+    """How many invoices each of two workers posts that start at the same moment."""
+    ready, start = os.pipe(), os.pipe()
+
+    def worker() -> int:
+        os.close(start[1])
+        os.write(ready[1], b".")
+        os.read(start[0], 1)  # returns in both workers when the other end is closed
+        outcome = bill(books.access, circumstances(today))
+        assert not outcome.failures, outcome.text()
+        return len(outcome.posted)
+
+    workers = [in_child(worker), in_child(worker)]
+    for _ in workers:
+        os.read(ready[0], 1)
+    for end in (start[1], start[0], *ready):
+        os.close(end)
+    return [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in workers]
 
 
 def test_kill_at_random_moments(books: Books) -> None:

@@ -6,6 +6,7 @@ from datetime import date
 from typing import Any
 
 import psycopg2
+import psycopg2.extensions
 import pytest
 from orders import Books, periods, stopping_at
 
@@ -319,6 +320,29 @@ def test_goods_that_another_invoice_took_meanwhile(books: Books, stock: tuple[in
     allocated = dict(books.rows("SELECT id, allocated FROM invoice WHERE base_qty < 0"))
     assert allocated == {stock[0]: 4, stock[1]: 5}
     assert cost_of_goods(books) == ["12.00000", "14.00000", "14.00000"]
+
+
+def test_goods_that_are_taken_again_and_again(books: Books) -> None:
+    """Others come to an end with theirs at last."""
+    books.rows("UPDATE defaults SET inventory_system = 'perpetual'")
+    bought = purchase(books, 40, "5")
+    books.config(books.order({"parts_id": 2011, "qty": "2", "base_qty": "2"}))
+    takes = [bought] * 6
+
+    class Outrun(psycopg2.extensions.cursor):
+        """Somebody takes a piece just before the run locks the goods, again and again."""
+
+        def execute(self, query: Any, vars: Any = None) -> None:
+            if takes and "FROM invoice WHERE id = ANY" in str(query):
+                books.rows(
+                    "UPDATE invoice SET allocated = allocated + 1 WHERE id = %s", takes.pop()
+                )
+            super().execute(query, vars)
+
+    outcome = books.bill(cursor_factory=Outrun)
+    assert not takes and not outcome.failures, outcome.text()
+    assert cost_of_goods(books) == ["10.00000"]
+    assert books.value("SELECT allocated FROM invoice WHERE id = %s", bought) == 6 + 2
 
 
 @pytest.mark.parametrize("repeated", [False, True])
