@@ -27,6 +27,16 @@ class LockedBlock:
     held: list[int] = field(default_factory=list)
     """Configurations that somebody holds, or has deleted."""
 
+    def without_goods_of(self, block: Sequence[PlannedInvoice]) -> None:
+        """Keep none of the block if goods were planned for one that fell out.
+
+        The others were planned as if those goods were gone.
+        """
+        fallen = {*self.held, *self.changed}
+        if any(planned.taken for planned in block if planned.config.id in fallen):
+            self.kept = []
+            self.changed = [one.config.id for one in block if one.config.id not in self.held]
+
 
 def lock_block(
     cursor: Cursor, due: Due, block: Sequence[PlannedInvoice], billed_until: Mapping[int, date]
@@ -60,6 +70,7 @@ def lock_block(
             locked.kept.append(planned)
         else:
             locked.changed.append(config.id)
+    locked.without_goods_of(block)
     return locked
 
 

@@ -201,18 +201,19 @@ class BillingRun:
                 for start in range(0, len(block), FIRST_BLOCK):
                     self._post(due, block[start : start + FIRST_BLOCK])
                 return
-            changed = [planned.config.id for planned in block]
+            changed, kept = [planned.config.id for planned in block], []
         else:
             session.note(posted, locked.kept)
             self._put_off(locked.held)
-            changed = locked.changed
-            for planned in locked.kept:
+            changed, kept = locked.changed, locked.kept
+            for planned in kept:
                 for key, taken in planned.taken.items():
                     due.allocated[key] = real_sum(due.allocated[key], taken)
         for config_id in dict.fromkeys(changed):
             self._bill_singly(config_id)
-        returned = any(planned.returns_goods for planned in block)
-        if (changed or returned) and due.planner.master.defaults.perpetual:
+        # later plans assume that all of this block came true, and that nothing came back with it
+        as_planned = len(kept) == len(block) and not any(one.returns_goods for one in block)
+        if due.planner.master.defaults.perpetual and not as_planned:
             session.reread_stock(due)
 
     def _bill_alone(self, due: Due, block: Block) -> None:
@@ -221,8 +222,8 @@ class BillingRun:
             locked = lock_block(self._session.cursor, due, block, self._session.billed_until)
         if locked.held:
             self._put_off(locked.held)
-            return
-        self._bill_singly(block[0].config.id)
+        else:
+            self._bill_singly(block[0].config.id)
         if due.planner.master.defaults.perpetual:
             self._session.reread_stock(due)
 

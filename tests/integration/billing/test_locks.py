@@ -16,6 +16,7 @@ from processes import eventually
 
 from kivitendo_task_server.config.settings import DatabaseAccess
 from kivitendo_task_server.demo.postgres import EmbeddedPostgres
+from kivitendo_task_server.jobs.periodic_invoices.ahead import FIRST_BLOCK
 from kivitendo_task_server.jobs.periodic_invoices.outcome import Outcome
 from kivitendo_task_server.jobs.periodic_invoices.transaction import Patience
 
@@ -126,6 +127,26 @@ def test_a_held_order_with_two_configurations_is_tried_at_the_end(books: Books) 
     assert [config for config, _ in books.billed()] == [last, first, second]
     assert books.value("SELECT count(*) FROM ar WHERE notes = 'new'") == 2
     assert not books.faults()
+
+
+@pytest.mark.parametrize("between", [0, FIRST_BLOCK - 1])
+def test_goods_of_a_held_order_are_there_for_the_others(books: Books, between: int) -> None:
+    """In its own block, and in the next."""
+    books.rows(
+        "UPDATE defaults SET inventory_system = 'perpetual';"
+        "INSERT INTO invoice (trans_id, parts_id, position, qty, base_qty, allocated, sellprice,"
+        " discount) VALUES (1, 2011, 1, -2, -2, 0, 5, 0)"
+    )
+    pieces = {"parts_id": 2011, "qty": "2", "base_qty": "2"}
+    held = books.config(books.order(pieces))
+    books.configs(between)
+    other = books.config(books.order(pieces))
+    with User(books) as user:
+        user.does("UPDATE oe SET notes = 'new' WHERE id = %s", books.oe_id(held))
+        outcome = books.bill(patience=SHORT)
+    assert [failure.config_id for failure in outcome.failures] == [held]
+    (posted,) = (one for one in outcome.posted if one.config_id == other)
+    assert books.value("SELECT allocated FROM invoice WHERE trans_id = %s", posted.ar_id) == -2
 
 
 def test_a_user_who_commits_in_time_is_billed_with_the_new_values(books: Books) -> None:
