@@ -39,6 +39,9 @@ from kivitendo_task_server.jobs.periodic_invoices.model import (
 )
 from kivitendo_task_server.jobs.periodic_invoices.numbers import successors
 
+MOST_CANDIDATES = 1000
+"""Invoice numbers that are looked up at a time, where many that follow are taken."""
+
 
 class NumberRangeBusy(TaskServerError):  # noqa: N818 - read as a state, not as an error class
     """Somebody holds the number range for so long that the run has to end."""
@@ -141,8 +144,9 @@ def _free_numbers(cursor: Cursor, last: str | None, count: int) -> list[str]:
     """The next ``count`` numbers that no row of ar has (5.8); asks only for candidates."""
     candidates = successors(last)
     free: list[str] = []
+    more = count
     while len(free) < count:
-        asked = list(islice(candidates, count - len(free)))
+        asked = list(islice(candidates, more))
         # lower() is what the index is on; the comparison itself is exact
         cursor.execute(
             "SELECT invnumber FROM ar"
@@ -151,7 +155,8 @@ def _free_numbers(cursor: Cursor, last: str | None, count: int) -> list[str]:
         )
         taken = {number for (number,) in cursor}
         free += [number for number in asked if number not in taken]
-    return free
+        more = min(2 * more, MOST_CANDIDATES)  # everybody waits while we look for the end of a run
+    return free[:count]
 
 
 def _write_heads(cursor: Cursor, numbered: list[_Numbered], columns: Columns) -> None:
