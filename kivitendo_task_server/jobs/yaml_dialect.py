@@ -29,7 +29,10 @@ _DIRECTIVE = re.compile(r"#\w+:\S*\s*", re.A)
 _DASH = re.compile(r"-(?: |$)")
 _MAPPING_LINE = re.compile(r"\?|.*:(?: |$)")
 _COLON = re.compile(r"\s*:(?=\s|$)", re.A)
-_BLOCK_SCALAR = re.compile(r"([|>])([-+]?)(\d*)\s*(?:#.*)?$", re.A)
+_BLOCK_SCALAR = re.compile(r"([|>])([-+]?)(\d*)(?:\s+#.*|\s*)$", re.A)
+_COMPACT_MAPPING = re.compile(
+    r"""\?|(?:[^\s:,!&|>\[\]{}"'#].*?|"[^"]*"\s*|'(?:[^']|'')*'\s*):(?: |$)"""
+)
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f]")
 
 
@@ -55,7 +58,7 @@ def read(text: str) -> Value:
 def _documents(text: str) -> list[tuple[str, list[tuple[int, str]]]]:
     """What stands behind each ``---``, and the numbered lines that follow it."""
     documents: list[tuple[str, list[tuple[int, str]]]] = []
-    for number, line in enumerate(text.split("\n"), 1):
+    for number, line in enumerate(text.removesuffix("\n").split("\n"), 1):
         if _SEPARATOR.match(line):
             documents.append((line[3:].strip(), []))
         elif documents:
@@ -81,9 +84,7 @@ class _Document:
         value = self._node(header, parent=-1, number=number)
         line = self._current()
         if line is not None:
-            if line.indent > 0:
-                fail("Inconsistent indentation level", line.number)
-            fail("Expected separator '---': 'key: value' lines are needed", line.number)
+            fail("Inconsistent indentation level", line.number)
         return value
 
     # lines
@@ -94,8 +95,6 @@ class _Document:
             number, text = self._lines[self._at]
             content = text.lstrip(" ")
             if content.strip() and not content.lstrip().startswith("#"):
-                if content[0] == "\t":
-                    fail("YAML_PARSE_ERR_NONSPACE_INDENTATION: a tab at the beginning", number)
                 return _Line(number, len(text) - len(content), content)
             self._at += 1
         return None
@@ -108,24 +107,33 @@ class _Document:
         anchor, alias = inline.qualifiers()
         rest = inline.rest
         value: Value
-        if alias is not None:
-            inline.expect_end()
-            value = inline.aliased(alias)
-        elif not COMMENT.sub("", rest).strip():
+        if alias is None and (not rest or (in_mapping and _is_comment(rest))):
             value = self._nested(parent, in_mapping)
-        elif rest[0] in "|>":
+        elif alias is None and rest[:1] in ("|", ">"):
             value = self._block_scalar(rest, parent, number)
         else:
-            value = inline.whole_value()
+            self._expect_no_more(parent)
+            if alias is not None:
+                value = inline.aliased(alias)  # what stands behind it is not looked at
+            else:
+                value = "" if _is_comment(rest) else inline.whole_value()
         if anchor is not None:
             self._anchors[anchor] = value
         return value
+
+    def _expect_no_more(self, parent: int) -> None:
+        """A value that begins on its key's line ends there."""
+        line = self._current()
+        if line is not None and line.indent > parent and line.content[0] != "\t":
+            fail("Inconsistent indentation level: a value ends with its line", line.number)
 
     def _nested(self, parent: int, in_mapping: bool) -> Value:
         """What stands, further indented, on the lines below; None if nothing does."""
         line = self._current()
         if line is None:
             return None
+        if line.content[0] == "\t":
+            fail("YAML_PARSE_ERR_NONSPACE_INDENTATION: a tab at the beginning", line.number)
         is_sequence = _DASH.match(line.content) is not None
         hanging = in_mapping and is_sequence and line.indent == parent
         if line.indent <= parent and not hanging:
@@ -133,26 +141,30 @@ class _Document:
         self._depth += 1
         if self._depth > MAX_DEPTH:
             fail("Nested too deeply", line.number)
-        value: Value = None
+        value: Value
         if is_sequence:
             value = self._sequence(line.indent, hanging)
         elif _MAPPING_LINE.match(line.content):
             value = self._mapping(line.indent)
+        else:
+            fail("Expected separator '---': 'key: value' lines are needed", line.number)
         self._depth -= 1
         return value
 
-    def _at_indent(self, indent: int) -> _Line | None:
-        """The next line if it belongs to the collection indented so."""
+    def _at_indent(self, indent: int, kind: str) -> _Line | None:
+        """The next line if it belongs to the collection (``kind``) indented so."""
         line = self._current()
         if line is None or line.indent < indent:
             return None
+        if line.content[0] == "\t":
+            fail(f"Invalid element in {kind}: a tab at the beginning", line.number)
         if line.indent > indent:
             fail("Inconsistent indentation level", line.number)
         return line
 
     def _mapping(self, indent: int) -> dict[str, Value]:
         mapping: dict[str, Value] = {}
-        while (line := self._at_indent(indent)) is not None:
+        while (line := self._at_indent(indent, "map")) is not None:
             self._at += 1
             if line.content.startswith("?"):
                 line, key, rest = self._explicit_key(line, indent)
@@ -171,7 +183,7 @@ class _Document:
         """``? key`` and the ``: value`` line behind it: that line, the key, what follows it."""
         inline = Inline(line.content[1:].strip(), line.number, self._anchors, self._depth)
         key = inline.key(whole=True)
-        following = self._at_indent(indent)
+        following = self._at_indent(indent, "map")
         if following is None:
             fail("Invalid element in map: '? key' without ': value'", line.number)
         self._at += 1
@@ -179,18 +191,21 @@ class _Document:
 
     def _sequence(self, indent: int, hanging: bool) -> list[Value]:
         sequence: list[Value] = []
-        while (line := self._at_indent(indent)) is not None:
+        while (line := self._at_indent(indent, "sequence")) is not None:
             if not _DASH.match(line.content):
                 if hanging:  # the mapping around it goes on, at the same indentation
                     break
                 fail("Invalid element in sequence: '- value' is needed", line.number)
             rest = line.content[2:]
             inner = rest.lstrip(" ")
-            if inner and (_DASH.match(inner) or _is_compact_mapping(inner)):
+            if inner and (_DASH.match(inner) or _COMPACT_MAPPING.match(inner)):
                 # "- a: 1" and "- - 1": the rest is the first line of a collection of its own
                 offset = indent + 2 + len(rest) - len(inner)
                 self._lines[self._at] = (line.number, " " * offset + inner)
                 sequence.append(self._nested(indent, in_mapping=False))
+            elif rest and not inner:
+                self._at += 1
+                sequence.append("")
             else:
                 self._at += 1
                 sequence.append(self._node(rest.strip(), parent=indent, number=line.number))
@@ -204,51 +219,48 @@ class _Document:
         style, chomping, width = found.groups()
         if width and int(width) == 0:
             fail("Can't use zero as an indentation width", number)
-        text = "\n".join(self._block_lines(parent, int(width or 0))) + "\n"
+        indent = max(parent, 0) + int(width) if width else self._block_indent(parent)
+        text = "".join(f"{line}\n" for line in self._block_lines(indent))
         if style == ">":
             text = _folded(text)
         if chomping != "+":
             text = text.rstrip("\n") + ("" if chomping == "-" else "\n")
         return text
 
-    def _block_lines(self, parent: int, width: int) -> list[str]:
+    def _block_indent(self, parent: int) -> int:
+        """How far a block scalar is indented: as its first line is, unless that is blank."""
+        for _, text in self._lines[self._at :]:
+            content = text.lstrip(" ")
+            depth = len(text) - len(content)
+            if depth <= parent and content.startswith("#"):
+                continue
+            return depth if depth > parent and content[:1].strip() else parent + 1
+        return parent + 1
+
+    def _block_lines(self, indent: int) -> list[str]:
         """The lines of a block scalar without their indentation."""
-        indent = max(parent, 0) + width if width else None
         lines: list[str] = []
         while self._at < len(self._lines):
             text = self._lines[self._at][1]
             content = text.lstrip(" ")
-            depth = len(text) - len(content)
-            if content.strip():
-                if indent is None and depth > parent:
-                    indent = depth
-                if indent is None or depth < indent:
-                    if not content.startswith("#"):
-                        break
-                    self._at += 1
-                    continue
-            lines.append(text[indent or depth :])
+            if content.strip() and len(text) - len(content) < indent:
+                if not content.startswith("#"):
+                    break
+            else:
+                lines.append(text[indent:])
             self._at += 1
         return lines
 
 
-def _is_compact_mapping(text: str) -> bool:
-    """Whether what follows a dash is the first ``key: value`` of a mapping."""
-    return re.match(r"(\w.*?|\"[^\"]*\"\s*|'[^']*'\s*):(?:\s|$)", text, re.A) is not None
+def _is_comment(text: str) -> bool:
+    return not COMMENT.sub("", text).strip()
 
 
 def _folded(text: str) -> str:
-    """Neighbouring lines joined by a blank; an empty line is a line break; indented ones stay."""
-    out: list[str] = []
-    for line in text.split("\n"):
-        plain = bool(line) and not line[0].isspace()
-        if plain and len(out) > 1 and out[-1] == "" and out[-2][:1].strip():
-            out.pop()
-            while len(out) > 1 and out[-1] == "" and out[-2] == "":
-                out.pop()
-            out.append(line)
-        elif plain and out and out[-1][:1].strip():
-            out[-1] += " " + line
-        else:
-            out.append(line)
-    return "\n".join(out)
+    """Neighbouring lines joined by a blank, and an empty line taken away between others.
+
+    The second step looks at the beginning of a line only once, as the original's does: of several
+    paragraphs of one line each, every other gap keeps its empty line.
+    """
+    text = re.sub(r"^(\S.*)\n(?=\S)", r"\1 ", text, flags=re.M)
+    return re.sub(r"^(\S.*)\n(\n+\S)", r"\1\2", text, flags=re.M)

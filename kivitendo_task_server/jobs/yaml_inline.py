@@ -15,12 +15,16 @@ MAX_DEPTH = 100
 COMMENT = re.compile(r"(?:^|(?<=\s))#.*$", re.A)
 _SIMPLE = re.compile(r"(|[^!@#%^&*].*?)(?=[\[\]{},]|: |- |:\s*$|$)", re.A)
 _DOUBLE_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"')
-_SINGLE_QUOTED = re.compile(r"'((?:[^']|'')*)'")
+_SINGLE_QUOTED = re.compile(r"'((?:[^']|'')*+)'")
+_NAME = re.compile(r"[\w./-]+", re.A)
 _ESCAPE = re.compile(r"\\(x[0-9a-fA-F]{2}|.)")
 _ESCAPES = {
     **{"0": "\0", "a": "\a", "b": "\b", "e": "\x1b", "f": "\f", "n": "\n", "r": "\r"},
     **{"t": "\t", "v": "\v", "z": "\0", '"': '"', "\\": "\\"},
 }
+
+
+_QUALIFIERS = {"!": "explicit transfer", "&": "anchor", "*": "alias"}
 
 
 class YamlError(JobFailed):
@@ -42,23 +46,23 @@ class Inline:
     depth: int = 0
 
     def qualifiers(self) -> tuple[str | None, str | None]:
-        """Drop tags, and return the names of an anchor and of an alias, if there are any."""
-        anchor = alias = None
+        """Drop a tag, and return the names of an anchor and of an alias, if there are any."""
+        found: dict[str, str] = {}
         self.rest = self.rest.lstrip()
-        while self.rest[:1] in ("!", "&", "*") and self.rest:
-            sign, rest = self.rest[0], self.rest[1:]
-            name = re.match(r"\S*" if sign == "!" else r"[^\s,:\]}]*", rest, re.A)
+        while (sign := self.rest[:1]) in _QUALIFIERS:
+            kind = _QUALIFIERS[sign]
+            if sign in found:
+                fail(f"More than one {kind}", self.number)
+            rest = self.rest[1:]
+            name = re.match(r"\S*" if sign == "!" else r"[^ ,:]*", rest, re.A)
             word = name.group() if name else ""
-            if sign == "&":
-                if not word:
-                    fail("Invalid anchor", self.number)
-                anchor = word
-            elif sign == "*":
-                if not word:
-                    fail("Invalid alias", self.number)
-                alias = word
+            if sign != "!" and not _NAME.fullmatch(word):
+                fail(f"Invalid {kind}", self.number)
+            found[sign] = word
+            if "&" in found and "*" in found:
+                fail("Can't define both an anchor and an alias", self.number)
             self.rest = rest[len(word) :].lstrip()
-        return anchor, alias
+        return found.get("&"), found.get("*")
 
     def aliased(self, name: str) -> Value:
         """The value of an anchor that stands further up."""
@@ -86,10 +90,10 @@ class Inline:
         anchor, alias = self.qualifiers()
         if alias is not None:
             key = self.aliased(alias)
-        elif self.rest[:1] in ("[", "{"):
-            fail("Invalid element in map: a key must be text", self.number)
         else:
             key = self.whole_value() if whole and self.rest else self._flow()
+        if key is None:
+            key = ""  # of "~"
         if not isinstance(key, str):
             fail("Invalid element in map: a key must be text", self.number)
         if anchor is not None:
@@ -117,7 +121,7 @@ class Inline:
             else:
                 found = _SIMPLE.match(self.rest)
                 if found is None:
-                    fail("Can't parse inline implicit value", self.number)
+                    fail("Can't parse inline implicit value ''", self.number)
                 self.rest = self.rest[found.end() :]
                 value = self._implicit(found.group(1))
         if anchor is not None:
