@@ -95,11 +95,15 @@ def _read_elements(
     parts: list[range] = []
     excluded: set[int] = set()
     bounds: dict[str, list[int]] = {"<": [], ">": []}
-    starred = False
+    starred, usable = False, True
     for element in text.split(","):
         if condition := _CONDITION.match(element):
-            sign, number = condition[1], int(condition[2])
-            if sign == "!":
+            sign, number = condition[1], _condition_number(element, condition[2], remarks)
+            if number is None:
+                if sign == "!":  # it takes away everything
+                    raise _malformed(kind, text)
+                usable = False
+            elif sign == "!":
                 excluded.add(number)
                 if kind is WEEKDAY and number == 0:
                     remarks.append("'!0' takes away a 0 in the list, but Sunday is also 7")
@@ -121,7 +125,34 @@ def _read_elements(
                 remarks.append(f"{element!r} is an empty range and left out")
         elif element:
             remarks.append(f"{element!r} in the {kind.name} field is not understood and left out")
+    if not usable:
+        remarks.append(
+            f"a number in {text!r} is not octal: its conditions with < and > are left out"
+        )
+        bounds = {"<": [], ">": []}
     return parts, excluded, bounds["<"], bounds[">"], starred
+
+
+def _condition_number(element: str, digits: str, remarks: list[str]) -> int | None:
+    """The number behind a sign: octal if it begins with 0, as in Perl; None if it is not one."""
+    if not digits.startswith("0"):
+        return int(digits)
+    try:
+        number = int(digits, 8)
+    except ValueError:
+        return None
+    if number != int(digits):
+        remarks.append(f"the number of {element!r} is octal, because of its leading 0: {number}")
+    return number
+
+
+def _malformed(kind: FieldKind, text: str) -> CronError:
+    return CronError(
+        f"Malformed cron field '{text}'",
+        where=f"{kind.name} field",
+        remedy=f"numbers {0 if kind is WEEKDAY else kind.low} to {kind.high}, '*', A-B, each"
+        " with an optional /STEP, in a list with commas; names are not known",
+    )
 
 
 def _checked_entries(
@@ -139,12 +170,7 @@ def _checked_entries(
     largest += sundays
     smallest += sundays
     if not largest:
-        raise CronError(
-            f"Malformed cron field '{text}'",
-            where=f"{kind.name} field",
-            remedy=f"numbers {0 if kind is WEEKDAY else kind.low} to {kind.high}, '*', A-B, each"
-            " with an optional /STEP, in a list with commas; names are not known",
-        )
+        raise _malformed(kind, text)
     for value in (max(largest), min(smallest)):
         if not kind.low <= value <= kind.high:
             raise CronError(
@@ -164,9 +190,12 @@ def _sunday_is_seven(
 ) -> tuple[Sequence[range], tuple[int, ...]]:
     """The parts without 0, and the 7 that it has become, unless there is one already.
 
-    That is done after the exclusions: ``!0`` takes away a 0, never the 7 of ``*``.
+    That is done after the exclusions: ``!0`` takes away a 0, never the 7 of ``*``. Only one 0 is
+    turned into a 7: kivitendo refuses a list that names it twice, as out of range.
     """
-    has_zero = 0 not in excluded and any(0 in part for part in parts)
+    zeros = 0 if 0 in excluded else sum(0 in part for part in parts)
+    if zeros > 1:
+        return parts, ()
     has_seven = 7 not in excluded and any(7 in part for part in parts)
     kept = [part[1:] if part and part[0] == 0 else part for part in parts]
-    return kept, (7,) if has_zero and not has_seven else ()
+    return kept, (7,) if zeros and not has_seven else ()

@@ -214,13 +214,49 @@ def test_extensions_of_the_minute_field(spec: str, values: tuple[int, ...] | Non
         ("0-6,!7", (1, 2, 3, 4, 5, 6, 7)),
         ("0-7,!7", (1, 2, 3, 4, 5, 6, 7)),
         ("0,7,!0", (7,)),
-        ("0,0", (7,)),
+        ("0,7,7", (7,)),
+        ("0,0,1,!0", (1,)),
         ("<3", (1, 2)),
     ],
 )
 def test_exclusions_come_before_sunday_becomes_seven(field: str, weekdays: tuple[int, ...]) -> None:
     """d.3: the expanded list is what has its 0 turned into 7; a ``*`` begins at 1 (``*/2``)."""
     assert Schedule.parse(f"0 0 * * {field}").weekday.values == weekdays
+
+
+@pytest.mark.parametrize("field", ["0,0", "0-3,0", "0-7,0-7", "0,0,7"])
+def test_a_zero_named_twice_is_refused(field: str) -> None:
+    """The library turns one 0 into Sunday's 7 (seen by running it)."""
+    with pytest.raises(CronError) as caught:
+        Schedule.parse(f"0 0 * * {field}")
+    assert caught.value.what == "Field value (0) out of range (1-7)"
+
+
+@pytest.mark.parametrize(
+    ("field", "values"),
+    [
+        ("<010", tuple(range(8))),
+        (">070", (57, 58, 59)),
+        ("5,!010,8,08", (5,)),
+        ("!012,10,12", (12,)),
+        ("7,<5,>08", (7,)),
+        ("7,!3,>08", (7,)),
+        ("<08", None),
+        (">50,<08", None),
+        ("!08,5", None),
+        ("<5,!08", None),
+    ],
+)
+def test_a_leading_zero_behind_a_sign_is_octal(field: str, values: tuple[int, ...] | None) -> None:
+    """In plain numbers it is decimal; what stands behind a sign is Perl (seen by running it)."""
+    if values is None:
+        with pytest.raises(CronError) as caught:
+            Schedule.parse(f"{field} * * * *")
+        assert caught.value.what == f"Malformed cron field '{field}'"
+    else:
+        schedule = Schedule.parse(f"{field} * * * *")
+        assert schedule.minute.values == values
+        assert schedule.remarks
 
 
 def test_remarks_name_what_is_accepted_and_means_something_else() -> None:

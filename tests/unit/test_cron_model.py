@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kivitendo_task_server.scheduling.cron import Schedule
+from kivitendo_task_server.scheduling.cron import CronError, Schedule
 
 MINUTE = timedelta(minutes=1)
 RANGES = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
@@ -148,6 +149,10 @@ def moments(draw: st.DrawFn) -> datetime:
 @settings(max_examples=100)
 @given(SPECS, moments())
 def test_next_time_is_the_models(fields: tuple[str, ...], now: datetime) -> None:
+    if Model(fields).entries(4).count(0) > 1:
+        with pytest.raises(CronError, match=r"Field value \(0\) out of range"):
+            Schedule.parse(" ".join(fields))
+        return
     expected = Model(fields).next_after(now)
     found = Schedule.parse(" ".join(fields)).next_after(now).astimezone(UTC)
     if expected is None:
