@@ -28,10 +28,10 @@ class OneTenant:
     installation: KivitendoDir
     access: DatabaseAccess
 
-    def run(self) -> Summary:
-        """Run everything that is due at NOW."""
+    def run(self, now: datetime = NOW) -> Summary:
+        """Run everything that is due then."""
         return run_until_idle(
-            settings_of(self.installation), FixedClock(NOW), kivitendo_dir=self.installation.path
+            settings_of(self.installation), FixedClock(now), kivitendo_dir=self.installation.path
         )
 
     def add(self, package_name: str = "Test", **columns: Any) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -38,8 +38,15 @@ class Calendar:
         key = (spec, minute, minute.fold)  # equality of times disregards the fold
         if key not in self._next:
             self._next = {kept: value for kept, value in self._next.items() if kept[1] == minute}
-            self._next[key] = self._calculated(spec, now)
+            found = self._calculated(spec, now)
+            self._next[key] = found and found.replace(tzinfo=None, fold=0)
         return self._next[key]
+
+    def next_but_none_left_out(
+        self, spec: str | None, planned: datetime, now: datetime
+    ) -> datetime | None:
+        """The same for the first time after the ``planned`` one, which may have passed as well."""
+        return self.next_run(spec, _meant(planned, now))
 
     def missed(self, spec: str | None, planned: datetime, now: datetime) -> int:
         """How many runs after the ``planned`` one (local, without zone) were due by ``now``.
@@ -54,12 +61,12 @@ class Calendar:
         return self._missed[key]
 
     def _count_missed(self, spec: str | None, planned: datetime, now: datetime) -> int:
-        moment, count = planned.replace(tzinfo=now.tzinfo), 0
+        moment, count = _meant(planned, now), 0
         while count < MOST_MISSED:
             following = self._calculated(spec, moment)
-            if following is None or following > now.replace(tzinfo=None):
+            if following is None or following.astimezone(UTC) > now.astimezone(UTC):
                 break
-            moment, count = following.replace(tzinfo=now.tzinfo), count + 1
+            moment, count = following, count + 1
         return count
 
     def _calculated(self, spec: str | None, now: datetime) -> datetime | None:
@@ -69,7 +76,7 @@ class Calendar:
         if isinstance(schedule, CronError):
             return None
         try:
-            return schedule.next_after(now).replace(tzinfo=None, fold=0)
+            return schedule.next_after(now)
         except CronError:
             return None
 
@@ -82,3 +89,12 @@ class Calendar:
             except CronError as error:
                 self._schedules[spec] = error
         return self._schedules[spec]
+
+
+def _meant(stored: datetime, now: datetime) -> datetime:
+    """When a stored time was: if the clock has shown it twice by ``now``, the second time.
+
+    So what is made up for one by one moves on, and does not go round in the repeated hour.
+    """
+    second = stored.replace(tzinfo=now.tzinfo, fold=1)
+    return second if second.astimezone(UTC) <= now.astimezone(UTC) else second.replace(fold=0)

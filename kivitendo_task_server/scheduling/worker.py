@@ -130,7 +130,7 @@ class Worker:
         """The first time after now (d.2), or after the planned one if none is to be left out."""
         now = self._batch.clock.now()
         if catch_up and row.type == "interval" and row.next_run_at is not None:
-            now = row.next_run_at.replace(tzinfo=now.tzinfo)
+            return self._calendar.next_but_none_left_out(row.cron_spec, row.next_run_at, now)
         return self._calendar.next_run(row.cron_spec, now)
 
     def _tell_missed(self, row: JobRow, catch_up: bool) -> None:

@@ -7,12 +7,14 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
+from one_tenant import OneTenant
 
 from kivitendo_task_server.clock import FixedClock
 from kivitendo_task_server.config.settings import TaskServerSettings
 from kivitendo_task_server.database.connection import Connection
 from kivitendo_task_server.database.due import DueRule, TableShape
 from kivitendo_task_server.scheduling.cron import Schedule
+from kivitendo_task_server.scheduling.once import Summary
 
 BERLIN = ZoneInfo("Europe/Berlin")
 Due = Callable[[datetime | None, datetime, datetime], bool]
@@ -93,3 +95,39 @@ def test_after_an_outage_in_the_repeated_hour(due: Due) -> None:
     assert due(last, following, datetime(2026, 10, 25, 9, tzinfo=BERLIN))
     # a user who sets the column back to have the job run at once is not held up on other days
     assert due(datetime(2026, 11, 21), datetime(2026, 11, 1), datetime(2026, 11, 22, tzinfo=UTC))
+
+
+@pytest.mark.parametrize(
+    ("now", "runs"),
+    [
+        # at its minute in the first pass, and at the last of them: nothing was missed
+        (datetime(2026, 10, 25, 2, 0, 5, tzinfo=BERLIN), {"planned": "02:00", "next": "02:20"}),
+        (datetime(2026, 10, 25, 2, 40, 5, tzinfo=BERLIN), {"planned": "02:40", "next": "02:00"}),
+        # and in the second
+        (
+            datetime(2026, 10, 25, 2, 40, 5, tzinfo=BERLIN, fold=1),
+            {"planned": "02:40", "next": "03:00"},
+        ),
+    ],
+)
+def test_nothing_is_made_up_for_in_the_repeated_hour_that_was_not_missed(
+    tenant: OneTenant, caplog: pytest.LogCaptureFixture, now: datetime, runs: dict[str, str]
+) -> None:
+    """The stored time alone does not say which of the two is meant."""
+    tenant.add(cron_spec="*/20 * * * *", next_run_at=f"2026-10-25 {runs['planned']}")
+    tenant.add(
+        cron_spec="*/20 * * * *", next_run_at=f"2026-10-25 {runs['planned']}", data="catch_up: 1"
+    )
+    with caplog.at_level("INFO"):
+        assert tenant.run(now) == Summary(2, 0, ())
+    assert tenant.execute(
+        "SELECT DISTINCT to_char(next_run_at, 'HH24:MI') FROM background_jobs"
+    ) == [(runs["next"],)]
+    assert "later runs" not in caplog.text
+
+
+def test_making_up_for_a_night_with_a_repeated_hour_comes_to_an_end(tenant: OneTenant) -> None:
+    """Each wall-clock time once: from 01:40 to 04:00 in steps of 20 minutes."""
+    job = tenant.add(cron_spec="*/20 * * * *", next_run_at="2026-10-25 01:40", data="catch_up: 1")
+    assert tenant.run(datetime(2026, 10, 25, 4, 5, tzinfo=BERLIN)) == Summary(8, 0, ())
+    assert tenant.times(job)[1] == datetime(2026, 10, 25, 4, 20)
