@@ -7,6 +7,7 @@ from datetime import datetime
 
 from kivitendo_task_server.database.asynchronous import Query
 from kivitendo_task_server.database.auth import Generation
+from kivitendo_task_server.database.due import representable
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,10 @@ def config_value(client_id: int, name: str) -> str:
 async def runs(query: Query) -> Runs:
     """The last and the next run among the jobs of one tenant's database."""
     rows = await query(
-        "SELECT max(last_run_at), min(next_run_at) FILTER (WHERE active AND (type = 'interval'"
-        " OR type = 'once' AND last_run_at IS NULL AND cron_spec <> '')) FROM background_jobs"
+        f"SELECT {representable('last')}, {representable('next')} FROM"  # noqa: S608 - constants
+        " (SELECT max(last_run_at) AS last,"
+        " min(next_run_at) FILTER (WHERE active AND (type = 'interval'"
+        " OR type = 'once' AND last_run_at IS NULL AND cron_spec <> '')) AS next"
+        " FROM background_jobs) runs"
     )
     return Runs(*rows[0])

@@ -28,6 +28,14 @@ COLUMNS = """
 """Asks which of the columns that came later there are, as ``table.column``."""
 
 
+def representable(column: str) -> str:
+    """SQL for a time as Python can have it: PostgreSQL's may be infinite, or before Christ."""
+    return (
+        f"CASE WHEN {column} < '1970-01-01' THEN '1970-01-01'"
+        f" WHEN {column} > '9999-01-01' THEN '9999-01-01' ELSE {column} END"
+    )
+
+
 @dataclass(frozen=True)
 class TableShape:
     """Which of the columns that came later this tenant's release of kivitendo has."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from kivitendo_task_server.database.connection import Connection
+from kivitendo_task_server.database.due import representable
 
 
 @dataclass(frozen=True)
@@ -34,13 +35,13 @@ class NewJob:
     data: str | None = None
 
 
-_SELECT = """
+_SELECT = f"""
     SELECT j.id, j.type, COALESCE(j.package_name, ''), j.cron_spec, COALESCE(j.active, false),
-           j.last_run_at, j.next_run_at,
+           {representable("j.last_run_at")}, {representable("j.next_run_at")},
            (SELECT h.status FROM background_job_histories h
              WHERE h.package_name = j.package_name AND h.run_at = j.last_run_at
              ORDER BY h.id DESC LIMIT 1)
-      FROM background_jobs j"""
+      FROM background_jobs j"""  # noqa: S608 - put together from constants
 
 
 def all_jobs(connection: Connection) -> list[ListedJob]:

@@ -15,7 +15,7 @@ import psycopg2
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE, TRANSACTION_STATUS_INERROR
 
 from kivitendo_task_server.database.connection import Connection
-from kivitendo_task_server.database.due import LOCK_CLASS, DueRule
+from kivitendo_task_server.database.due import LOCK_CLASS, DueRule, representable
 from kivitendo_task_server.jobs.interface import JobResult, JobRow
 
 
@@ -138,8 +138,9 @@ class JobQueue:
         due = self._rule.due % {"node": "$2", "now": "$5", "repeated_from": "$6"}
         return f"""
             WITH job AS (
-                SELECT j.id, j.type, j.package_name, j.last_run_at, j.next_run_at, j.data,
-                    j.active, j.cron_spec,
+                SELECT j.id, j.type, j.package_name, j.data, j.active, j.cron_spec,
+                    {representable("j.last_run_at")} AS last_run_at,
+                    {representable("j.next_run_at")} AS next_run_at,
                     {"j.node_id" if shape.node_id else "NULL"} AS node_id,
                     {"j.description" if shape.description else "NULL"} AS description,
                     $7 AND (COALESCE({due}, false) OR {self._forced}) AS due

@@ -157,6 +157,17 @@ def test_a_wrong_schedule_fails_once_and_starves_nobody(tenant: OneTenant) -> No
     assert tenant.times(bad)[1] == TOMORROW.replace(hour=4)
 
 
+@pytest.mark.parametrize("planned", ["-infinity", "0001-01-01", "4713-01-01 BC"])
+def test_times_beyond_the_calendar_are_due_like_others(add_on: OneTenant, planned: str) -> None:
+    """PostgreSQL has them and Python has not: they must not end the worker."""
+    jobs = [add_on.add(next_run_at=planned), add_on.add(last_run_at=planned)]
+    jobs.append(add_on.add(last_run_at="infinity"))
+    wrong = add_on.add(next_run_at=planned, cron_spec="0 0 99 * *")
+    assert add_on.run() == Summary(3, 1, ())
+    assert [add_on.times(job) for job in jobs] == [(LOCAL_NOW, TOMORROW)] * 3
+    assert add_on.times(wrong) == (None, None)
+
+
 def test_a_once_job_runs_whatever_its_schedule(tenant: OneTenant) -> None:
     job = tenant.add(type="once", cron_spec="nonsense", next_run_at=None)
     plain = tenant.add(type="once", cron_spec="", next_run_at=None)
