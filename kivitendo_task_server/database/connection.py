@@ -45,8 +45,10 @@ def parameters(
         "client_encoding": "UTF8",
         # a claim re-reads the job's row after taking its lock: only right in "read committed"
         "options": "-c datestyle=ISO -c intervalstyle=postgres -c extra_float_digits=1"
-        " -c default_transaction_isolation=read\\ committed",
-        # a peer that vanished is noticed within a minute, not after two hours
+        " -c default_transaction_isolation=read\\ committed"
+        # PostgreSQL notices within a minute that our machine is gone, so that its claims end
+        " -c tcp_keepalives_idle=20 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3",
+        # and so do we with PostgreSQL's; both would take two hours
         "keepalives_idle": 20,
         "keepalives_interval": 10,
         "keepalives_count": 3,
