@@ -13,14 +13,19 @@ import re
 import shutil
 import signal
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import psycopg2
+from psycopg2.extensions import TRANSACTION_STATUS_IDLE
+
+from kivitendo_task_server.database.connection import Connection
 from kivitendo_task_server.errors import JobFailed
 from kivitendo_task_server.jobs.interface import Job, JobContext, JobResult
-from kivitendo_task_server.jobs.perl_process import Ended, Limits, supervise
+from kivitendo_task_server.jobs.perl_process import Condition, Ended, Limits, supervise
 from kivitendo_task_server.log import fields
 
 CLASS_NAME = re.compile(r"[A-Z][A-Za-z0-9]*(?:::[A-Z][A-Za-z0-9]*)*")
@@ -154,11 +159,30 @@ def call(
                 environment=_environment(context),
                 limits=limits,
                 on_line=log_line,
+                condition=_session_lives(context.connection),
             )
         except OSError as error:
             raise JobFailed(f"Perl cannot be started: {error}", where=perl) from error
+    if ended.given_up:
+        # with the session our claim is gone: another node may have begun the job by now
+        raise JobFailed("the connection to the database was lost, and so the job was ended")
     _log_leftovers(context, ended)
     return _understood(ended, limits)
+
+
+def _session_lives(connection: Connection) -> Condition:
+    """That the session is there which holds the claim; it says by itself when it ends."""
+
+    def lives() -> bool:
+        idle = connection.get_transaction_status() == TRANSACTION_STATUS_IDLE
+        with suppress(psycopg2.Error):
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT 1")  # takes in what has arrived
+            if idle:
+                connection.rollback()
+        return not connection.closed
+
+    return Condition(connection.fileno(), lives)
 
 
 def _memory_limit(context: JobContext) -> int:

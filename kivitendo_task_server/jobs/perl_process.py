@@ -21,6 +21,7 @@ from pathlib import Path
 
 from kivitendo_task_server.jobs.process_family import MARK, Family, adopting_orphans
 
+TIME_CHECKS = 1.0  # seconds between looks at the clock, where the time is limited
 _CHUNK = 65536
 
 
@@ -46,12 +47,22 @@ class Ended:
     exit_code: int | None = None
     signal: int | None = None
     timed_out: bool = False
+    given_up: bool = False
+    """It was ended because the condition did not hold any more."""
     last_words: str = ""
     """The last lines of its standard error."""
     suppressed: int = 0
     """Bytes of output that were thrown away."""
     left_running: tuple[str, ...] = ()
     """Names of the processes it had started that had to be ended after it."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What must hold while a program runs; asked whenever something happens on a descriptor."""
+
+    descriptor: int
+    holds: Callable[[], bool]
 
 
 LineSink = Callable[[str, str], None]
@@ -66,6 +77,7 @@ def supervise(
     environment: Mapping[str, str],
     limits: Limits,
     on_line: LineSink,
+    condition: Condition | None = None,
 ) -> Ended:
     """Run ``command`` with two descriptor numbers appended, and wait for its end.
 
@@ -102,7 +114,7 @@ def supervise(
             with suppress(BrokenPipeError):  # it ended at once; its end tells why
                 # the limits hold before the program has anything to do
                 _write_all(request_write, request + b"\n")
-            return _Watch(process, report_read, family, limits, on_line).wait()
+            return _Watch(process, report_read, family, limits, on_line).wait(condition)
         finally:
             os.close(request_write)
             family.end()
@@ -148,8 +160,7 @@ class _Watch:
         self._last_words = b""
         self._stderr = process.stderr.fileno()
 
-    def wait(self) -> Ended:
-        deadline = None if self._limits.time is None else time.monotonic() + self._limits.time
+    def wait(self, condition: Condition | None) -> Ended:
         selector = selectors.DefaultSelector()
         for descriptor in (self._report, *self._streams):
             os.set_blocking(descriptor, False)
@@ -157,17 +168,28 @@ class _Watch:
         end = _end_of(self._process)
         if end is not None:
             selector.register(end, selectors.EVENT_READ)
+        if condition is not None:
+            selector.register(condition.descriptor, selectors.EVENT_READ)
+        left, last = self._limits.time, time.monotonic()
         try:
             while self._process.poll() is None:
-                left = None if deadline is None else deadline - time.monotonic()
                 if left is not None and left <= 0:
                     self._ended.timed_out = True
                     break
+                pause = None if left is None else min(left, TIME_CHECKS)
                 if end is None:  # a kernel without pidfd_open
-                    left = min(0.1, left) if left is not None else 0.1
-                for key, _ in selector.select(left):
-                    if key.fd != end and not self._read(key.fd):
+                    pause = 0.1 if pause is None else min(pause, 0.1)
+                for key, _ in selector.select(pause):
+                    if condition is not None and key.fd == condition.descriptor:
+                        self._ended.given_up = not condition.holds()
+                    elif key.fd != end and not self._read(key.fd):
                         selector.unregister(key.fd)
+                if self._ended.given_up:
+                    break
+                now = time.monotonic()
+                if left is not None:  # time in which we were stopped ourselves does not count
+                    left -= min(now - last, 2 * TIME_CHECKS)
+                last = now
         finally:
             selector.close()
             if end is not None:
@@ -177,7 +199,7 @@ class _Watch:
     def _finish(self) -> Ended:
         ended = self._ended
         others = self._family.end()
-        ended.left_running = () if ended.timed_out else others
+        ended.left_running = () if ended.timed_out or ended.given_up else others
         code = self._process.wait()
         ended.exit_code, ended.signal = (code, None) if code >= 0 else (None, -code)
         # nobody of them is left to write: what is still in the pipes is all there is

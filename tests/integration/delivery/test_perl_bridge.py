@@ -17,7 +17,7 @@ from stand_in import Kivitendo
 from kivitendo_task_server.config.settings import SystemSettings
 from kivitendo_task_server.database.connection import connect
 from kivitendo_task_server.errors import JobFailed
-from kivitendo_task_server.jobs import perl_bridge
+from kivitendo_task_server.jobs import perl_bridge, perl_process
 from kivitendo_task_server.jobs.interface import JobContext, JobResult
 from kivitendo_task_server.jobs.perl_bridge import PerlJob
 from kivitendo_task_server.jobs.process_family import MARK
@@ -247,6 +247,47 @@ def test_an_endless_job_is_ended_at_its_time_limit(kivitendo, how):
     assert perl_processes() == []
 
 
+def test_time_in_which_it_is_stopped_itself_does_not_count(monkeypatch, tmp_path):
+    monkeypatch.setattr(perl_process, "TIME_CHECKS", 0.05)
+
+    def be_stopped():
+        ended = perl_process.supervise(
+            ["/bin/sh", "-c", "kill -STOP $PPID; sleep 1.5; kill -CONT $PPID"],
+            b"",
+            directory=tmp_path,
+            environment={},
+            limits=perl_process.Limits(time=1),
+            on_line=lambda *_: None,
+        )
+        os._exit(0 if (ended.timed_out, ended.exit_code) == (False, 0) else 1)
+
+    supervisor = multiprocessing.get_context("fork").Process(target=be_stopped)
+    supervisor.start()
+    supervisor.join()
+    assert supervisor.exitcode == 0
+
+
+def test_it_is_ended_when_the_claim_is_lost(kivitendo, tmp_path):
+    """Another node may begin the job again as soon as PostgreSQL has ended our session."""
+    file = tmp_path / "pid"
+    job = kivitendo.add_job("Behaviour", f"how: stubborn\nfile: {file}")
+    context = kivitendo.context(job, "Behaviour", time_limit=60)
+
+    def end_the_session():
+        until(lambda: file.exists() and file.read_text().endswith("\n"))
+        with kivitendo.another_connection() as connection, connection.cursor() as cursor:
+            cursor.execute("SELECT pg_terminate_backend(%s)", (backend,))
+
+    backend = context.connection.info.backend_pid
+    thread = threading.Thread(target=end_the_session)
+    thread.start()
+    with pytest.raises(JobFailed, match="the connection to the database was lost"):
+        PerlJob("Behaviour").run(context)
+    thread.join()
+    assert context.connection.closed
+    assert perl_processes() == []
+
+
 def test_memory_is_limited(run):
     megabyte = 1024**2
     with pytest.raises(JobFailed, match="more memory than its limit of 500 MB"):
@@ -299,12 +340,14 @@ def test_progress_is_visible_while_the_job_runs(kivitendo, tmp_path):
     job = kivitendo.add_job("Behaviour", data)
     results = []
     context = kivitendo.context(job, "Behaviour", data)
+    context.connection = kivitendo.another_connection()  # a worker has its own to itself
     thread = threading.Thread(target=lambda: results.append(PerlJob("Behaviour").run(context)))
     thread.start()
     for step in (1, 2, 3):
         until(lambda step=step: f"step: {step}\n" in kivitendo.column(job, "data"))
         (tmp_path / f"seen_{step}").touch()
     thread.join()
+    context.connection.close()
     assert results == [JobResult("three steps")]
 
 
