@@ -85,7 +85,7 @@ class BatchRun:
         helpers = [asyncio.ensure_future(self._log_output(worker))]
         if self._batch.settings.system.memory_limit_rss is not None:
             helpers.append(asyncio.ensure_future(self._watch_memory(worker)))
-        if self._service.stopping:
+        if self._service.stopping or self._service.settings is not self._batch.settings:
             worker.stop()
         try:
             async for message in worker.messages():

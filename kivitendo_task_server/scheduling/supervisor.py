@@ -253,6 +253,8 @@ class Supervisor:
             self._service.slots.resize(settings.task_server.max_parallel_tenants)
             self._service.notifier.use(settings)
             self._tenants.use(settings)
+            for loop, _ in self._loops.values():
+                loop.reconfigured()
             self._hooks.configured(settings)
         if self._watcher is not None:
             self._watcher.set_files(self._watched_files())

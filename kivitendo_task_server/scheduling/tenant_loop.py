@@ -70,6 +70,11 @@ class TenantLoop:
         self.finish_run()
         self._wake.set()
 
+    def reconfigured(self) -> None:
+        """The running job is finished under the old settings, what is due besides under the new."""
+        self.finish_run()
+        self._wake.set()
+
     def finish_run(self) -> None:
         """Let the running job finish and no other begin until the next look."""
         if self._run is not None:

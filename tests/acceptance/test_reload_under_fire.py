@@ -30,6 +30,10 @@ def test_two_hundred_rewrites(tenant: OneTenant) -> None:
                 service.process.send_signal(signal.SIGHUP)
             time.sleep(0.02)  # so that the service gets to see a good many of them
         assert service.process.poll() is None
+        # it did hear of many of them, of both kinds, and jobs ran under several of them
+        assert len(service.lines("reloaded")) > 5 and len(service.lines("reload_failed")) > 5
+        nodes = tenant.execute("SELECT DISTINCT last_node FROM kivitendo_task_server.job_runs")
+        assert len(nodes) > 2
         installation.configure("task_server", node_id="last-valid")
 
         def last_valid_is_in_force() -> bool:
