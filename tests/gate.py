@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import threading
 from typing import Literal
@@ -34,6 +35,14 @@ class Gate:
             listener.bind(("127.0.0.1", self.port))
             listener.listen(50)
             threading.Thread(target=self._accept, args=(listener,), daemon=True).start()
+
+    @property
+    def waiting(self) -> int:
+        """How many connections have been accepted whose other end has not given up."""
+        poll = select.poll()
+        for held in self._held:
+            poll.register(held, select.POLLRDHUP)
+        return len(self._held) - len(poll.poll(0))
 
     def close(self) -> None:
         """Listen no longer, and cut what is connected."""

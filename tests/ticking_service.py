@@ -1,7 +1,8 @@
 """A supervisor whose clock jumps to the next minute as soon as nothing is left to do.
 
-``python tests/ticking_service.py DIRECTORY CONFIG START TICKS``; prints its memory in bytes after
-a fifth of the ticks and at the end.
+``python tests/ticking_service.py DIRECTORY CONFIG TICKS START...``: so many ticks from each start
+on, one after the other in one process. Prints its memory in bytes after a fifth of all ticks and
+at the end.
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ BERLIN = ZoneInfo("Europe/Berlin")
 class JumpingPace:
     """Sets the clock forward by a minute whenever all tenants are idle."""
 
-    def __init__(self, clock: FixedClock, ticks: int) -> None:
+    def __init__(self, clock: FixedClock, ticks: int, starts: list[datetime]) -> None:
         self._clock = clock
-        self._ticks = ticks
+        self._ticks = ticks * len(starts)
+        self._jumps = {ticks * number: start for number, start in enumerate(starts)}
         self._done = 0
         self.supervisor: Supervisor | None = None
 
@@ -42,14 +44,15 @@ class JumpingPace:
         if self._done == self._ticks:
             os.kill(os.getpid(), signal.SIGTERM)
             await asyncio.sleep(60)
+        start = self._jumps.get(self._done, self._clock.moment)
         self._done += 1
-        later = self._clock.moment.astimezone(UTC) + timedelta(minutes=1)
+        later = start.astimezone(UTC) + timedelta(minutes=1)
         self._clock.moment = later.astimezone(BERLIN)
 
 
-def main(directory: Path, config: Path, start: datetime, ticks: int) -> int:
-    clock = FixedClock(start)
-    pace = JumpingPace(clock, ticks)
+def main(directory: Path, config: Path, ticks: int, starts: list[datetime]) -> int:
+    clock = FixedClock(starts[0])
+    pace = JumpingPace(clock, ticks, starts)
     spawner = fork_spawner()
 
     async def run() -> int:
@@ -66,6 +69,6 @@ def main(directory: Path, config: Path, start: datetime, ticks: int) -> int:
 
 
 if __name__ == "__main__":
-    folder, file, begin, number = sys.argv[1:]
-    moment = datetime.fromisoformat(begin).replace(tzinfo=BERLIN)
-    raise SystemExit(main(Path(folder), Path(file), moment, int(number)))
+    folder, file, number, *begins = sys.argv[1:]
+    moments = [datetime.fromisoformat(begin).replace(tzinfo=BERLIN) for begin in begins]
+    raise SystemExit(main(Path(folder), Path(file), int(number), moments))

@@ -175,13 +175,16 @@ def test_lame_tenants_harm_nobody_and_come_back(
     unreachable, hanging = Gate(target, "closed"), Gate(target, "silent")
     kivitendo_dir.configure("task_server", max_parallel_tenants="2")
     try:
-        for access in good:
-            kivitendo_dir.add_tenant(access.name, access)
+        # first in the list: others must not have to wait for them
         kivitendo_dir.add_tenant("unreachable", replace(lame[0], port=unreachable.port))
         kivitendo_dir.add_tenant("refused", replace(lame[1], user=role, password="secret-word"))
         kivitendo_dir.add_tenant("hanging", replace(lame[2], port=hanging.port))
+        for access in good:
+            kivitendo_dir.add_tenant(access.name, access)
         jobs = {access: add_job(access) for access in [*good, *lame]}
         with real_service(kivitendo_dir) as service:
+            until(lambda: any(_ran(access, jobs[access]) for access in good))
+            assert hanging.waiting == 1  # its answer is being waited for, meanwhile
             until(lambda: all(_ran(access, jobs[access]) for access in good))
             until(lambda: len(service.lines("tenant_failing")) == 3)
             assert "no answer within 10 seconds" in _line(service, "hanging")

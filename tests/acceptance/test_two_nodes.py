@@ -112,7 +112,10 @@ def test_killed_workers_and_supervisors(
 def test_a_node_that_stands_still(
     kivitendo_dir: KivitendoDir, tenants: list[DatabaseAccess]
 ) -> None:
-    """Longer than the time-outs of connections, queries, and of the jobs themselves."""
+    """Longer than the time-outs of connections, queries, and of the jobs themselves.
+
+    In one tenant its session is ended meanwhile, so that the other node takes its job over.
+    """
     kivitendo_dir.configure("task_server", job_timeout="3")
     for access in tenants:
         add_effects(access, 60, 0.1)
@@ -125,11 +128,25 @@ def test_a_node_that_stands_still(
             os.kill(pid, signal.SIGSTOP)
         nodes.start("two")
         until(_reached(tenants, 110))  # all but the jobs that the other one holds
+        execute(
+            tenants[0],
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE application_name LIKE 'kivitendo-task-server worker %% on one'"
+            " AND datname = current_database()",
+        )
+
+        def taken_over() -> bool:
+            nodes.running["two"].wake_up()
+            return effects(tenants[0]) == 60
+
+        until(taken_over)
         _sleep_in_database(tenants[0], 11)
         for pid in frozen:
             os.kill(pid, signal.SIGCONT)
         finish(nodes, tenants)
-        assert not any(service.lines("job_failed") for service in nodes.running.values())
+        failed = [line for node in NODES for line in nodes.running[node].lines("job_failed")]
+        assert all("without a record" in line for line in failed)
+        assert len(failed) == 1  # in the other tenant the claim was kept, and nothing failed
 
 
 def _sleep_in_database(access: DatabaseAccess, seconds: int) -> None:
