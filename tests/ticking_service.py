@@ -1,8 +1,8 @@
 """A supervisor whose clock jumps to the next minute as soon as nothing is left to do.
 
-``python tests/ticking_service.py DIRECTORY CONFIG TICKS START...``: so many ticks from each start
-on, one after the other in one process. Prints its memory in bytes after a fifth of all ticks and
-at the end.
+``python tests/ticking_service.py DIRECTORY CONFIG BUSY TICKS START...``: so many ticks from each
+start on, one after the other in one process; the tenant called BUSY has to be running a job at
+each of them. Prints its memory in bytes after a fifth of all ticks and at the end.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ BERLIN = ZoneInfo("Europe/Berlin")
 class JumpingPace:
     """Sets the clock forward by a minute whenever all tenants are idle."""
 
-    def __init__(self, clock: FixedClock, ticks: int, starts: list[datetime]) -> None:
+    def __init__(self, clock: FixedClock, ticks: int, starts: list[datetime], busy: str) -> None:
         self._clock = clock
+        self._busy = busy
         self._ticks = ticks * len(starts)
         self._jumps = {ticks * number: start for number, start in enumerate(starts)}
         self._done = 0
@@ -37,7 +38,10 @@ class JumpingPace:
     async def next_tick(self) -> None:
         assert self.supervisor is not None
         await asyncio.sleep(0)  # those who were woken begin to look
-        while not self.supervisor.idle:
+        while not all(
+            loop.state.startswith("running") if tenant.name == self._busy else loop.idle
+            for tenant, (loop, _) in self.supervisor._loops.items()
+        ):
             await asyncio.sleep(0.001)
         if self._done in (self._ticks // 5, self._ticks):
             print(resident_bytes("self"), flush=True)
@@ -50,9 +54,9 @@ class JumpingPace:
         self._clock.moment = later.astimezone(BERLIN)
 
 
-def main(directory: Path, config: Path, ticks: int, starts: list[datetime]) -> int:
+def main(directory: Path, config: Path, busy: str, ticks: int, starts: list[datetime]) -> int:
     clock = FixedClock(starts[0])
-    pace = JumpingPace(clock, ticks, starts)
+    pace = JumpingPace(clock, ticks, starts, busy)
     spawner = fork_spawner()
 
     async def run() -> int:
@@ -69,6 +73,6 @@ def main(directory: Path, config: Path, ticks: int, starts: list[datetime]) -> i
 
 
 if __name__ == "__main__":
-    folder, file, number, *begins = sys.argv[1:]
+    folder, file, name, number, *begins = sys.argv[1:]
     moments = [datetime.fromisoformat(begin).replace(tzinfo=BERLIN) for begin in begins]
-    raise SystemExit(main(Path(folder), Path(file), int(number), moments))
+    raise SystemExit(main(Path(folder), Path(file), name, int(number), moments))

@@ -92,7 +92,7 @@ def test_killed_workers_and_supervisors(
             nodes.start(node)
         for milestone in range(25, 400, 25):
             until(_reached(tenants, milestone))
-            if chance.random() < 0.3:
+            if milestone in (100, 300) or chance.random() < 0.3:
                 node = chance.choice(NODES)
                 nodes.running[node].kill()
                 nodes.start(node)
