@@ -73,7 +73,7 @@ class Record:
 _CLAIM_TYPES = "int, text, int, timestamp, timestamp, timestamp, boolean"
 _RECORD_TYPES = (
     "int, text, text, text, timestamp, text, text, text,"
-    " boolean, timestamp, timestamp, boolean, boolean, float8, text"
+    " boolean, timestamp, timestamp, boolean, boolean, float8, text, text"
 )
 
 
@@ -167,7 +167,8 @@ class JobQueue:
         """Write the history row and the job's times, and end the mark: one transaction.
 
         What the job left uncommitted is committed in the same transaction. Only last_run_at and
-        next_run_at of the row are written; a row that was deleted meanwhile stays deleted.
+        next_run_at of the row are written; a row that was deleted meanwhile stays deleted, and one
+        whose schedule was changed keeps the next time that came with it (or gets one, see look).
         Not ``durable``: does not wait for the disk; a crash of PostgreSQL may lose the record,
         together with what the job left uncommitted, until another one has waited. Raises
         psycopg2.Error if nothing was recorded, in particular if what the job left cannot be
@@ -194,6 +195,7 @@ class JobQueue:
                 record.interrupted,
                 record.seconds,
                 record.node or self._rule.node,
+                job.cron_spec,
             ),
         )
 
@@ -214,7 +216,9 @@ class JobQueue:
                 SELECT $2, $5, $6, $7, $8, CASE WHEN j.id IS NULL THEN $4 ELSE j.data END{value}
                 FROM (SELECT $1 AS id) asked LEFT JOIN background_jobs j ON j.id = asked.id
             ), job AS (
-                UPDATE background_jobs SET last_run_at = $10, next_run_at = $11
+                UPDATE background_jobs SET last_run_at = $10,
+                    next_run_at = CASE WHEN cron_spec IS NOT DISTINCT FROM $16 THEN $11
+                        WHEN next_run_at > $5 THEN next_run_at END
                 WHERE id = $1 AND $9
             ), mark AS (
                 DELETE FROM kivitendo_task_server.running_jobs WHERE job_id = $1

@@ -111,8 +111,11 @@ class ChangeOwnRow(Job):
     def run(self, context: JobContext) -> JobResult:
         execute(
             context,
-            "UPDATE background_jobs SET cron_spec = '5 5 * * *', data = 'step: 2', active = false,"
-            " description = 'changed', package_name = 'Test' WHERE id = %s",
+            "UPDATE background_jobs SET cron_spec = '5 5 * * *', data = 'step: 2', active = %s,"
+            " description = 'changed', package_name = 'Test',"
+            " next_run_at = COALESCE(%s, next_run_at) WHERE id = %s",
+            "planned" in context.options,
+            context.options.get("planned"),
             context.job.id,
         )
         context.connection.commit()

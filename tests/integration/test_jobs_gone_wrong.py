@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -117,12 +118,28 @@ def test_only_the_two_times_of_the_row_are_written(add_on: OneTenant) -> None:
         " FROM background_jobs WHERE id = %s",
         job,
     ) == [
-        ("interval", "Test", False, "5 5 * * *", "step: 2", "changed", LOCAL_NOW, TOMORROW),
+        ("interval", "Test", False, "5 5 * * *", "step: 2", "changed", LOCAL_NOW, None),
     ]
     # the history has the data as they are after the run, the rest as it was claimed
     assert add_on.execute(
         "SELECT package_name, description, data FROM background_job_histories"
     ) == [("ChangeOwnRow", "before", "step: 2")]
+
+
+@pytest.mark.parametrize(
+    ("planned", "following"),
+    [
+        # kivitendo's page sets the next time together with the schedule, other programs may not
+        ("2026-11-29 05:05", datetime(2026, 11, 29, 5, 5)),
+        ("~", TOMORROW.replace(hour=5, minute=5)),
+    ],
+)
+def test_a_schedule_changed_meanwhile_is_in_force(
+    add_on: OneTenant, planned: str, following: datetime
+) -> None:
+    job = add_on.add("ChangeOwnRow", data=f"planned: {planned}")
+    assert add_on.run() == Summary(1, 0, ())
+    assert add_on.times(job) == (LOCAL_NOW, following)
 
 
 def test_a_deleted_row_stays_deleted(add_on: OneTenant) -> None:
