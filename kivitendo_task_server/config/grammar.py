@@ -83,7 +83,8 @@ def parse(content: bytes, file: Path) -> ParsedFile:
             case _Header(name=section, line=line):
                 _close(parsed, block)
                 block = {}
-                parsed.sections.setdefault(section, {})
+                if section:  # "[]" without keys is no section
+                    parsed.sections.setdefault(section, {})
                 parsed.header_lines.setdefault(section, line)
             case _KeyLine():
                 earlier = block.get(item.key)

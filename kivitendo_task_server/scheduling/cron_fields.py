@@ -176,6 +176,9 @@ def _checked_entries(
             raise CronError(
                 f"Field value ({value}) out of range ({kind.low}-{kind.high})",
                 where=f"{kind.name} field",
+                remedy="0 (Sunday) may stand in the list once"
+                if kind is WEEKDAY and value == 0
+                else None,
             )
     return [value for part in parts for value in part if value not in excluded] + [*sundays]
 

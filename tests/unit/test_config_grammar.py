@@ -38,6 +38,12 @@ def test_vector(vector: dict[str, Any]) -> None:
         assert parse(content_of(vector), FILE).plain() == vector["result"]
 
 
+def test_a_header_without_a_name() -> None:
+    """Seen by running Config::Std."""
+    assert parse(b"[]\n", FILE).plain() == {}
+    assert parse(b"[a]\n[]\nk = v\n", FILE).plain() == {"a": {}, "": {"k": "v"}}
+
+
 # Config::Std names no line, only (sometimes) the text near it; ours names every bad line.
 @pytest.mark.parametrize(
     ("content", "line", "text"),

@@ -230,6 +230,7 @@ def test_a_zero_named_twice_is_refused(field: str) -> None:
     with pytest.raises(CronError) as caught:
         Schedule.parse(f"0 0 * * {field}")
     assert caught.value.what == "Field value (0) out of range (1-7)"
+    assert "may stand in the list once" in str(caught.value)
 
 
 @pytest.mark.parametrize(
