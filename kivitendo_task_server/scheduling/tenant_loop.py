@@ -39,6 +39,7 @@ class TenantLoop:
         self._service = service
         self._wake = asyncio.Event()
         self._looking = False
+        self._task: asyncio.Task[None] | None = None
         self._retired = False
         self._failures = 0
         self._retry: asyncio.TimerHandle | None = None
@@ -65,10 +66,12 @@ class TenantLoop:
         self._wake.set()
 
     def retire(self) -> None:
-        """Serve it no longer: a running job is finished."""
+        """Serve it no longer: a running job is finished, no answer of the database waited for."""
         self._retired = True
         self.finish_run()
         self._wake.set()
+        if self._task is not None and self._looking and self._run is None:
+            self._task.cancel()
 
     def reconfigured(self) -> None:
         """The running job is finished under the old settings, what is due besides under the new."""
@@ -84,6 +87,7 @@ class TenantLoop:
 
     async def serve(self) -> None:
         """Serve until retired; the first look is at once."""
+        self._task = asyncio.current_task()
         self._wake.set()
         try:
             while True:

@@ -230,6 +230,36 @@ def test_the_service_waits_for_an_authentication_database_that_is_away(
         gate.close()
 
 
+def test_the_end_does_not_wait_for_a_database_that_never_answers(
+    kivitendo_dir: KivitendoDir, tenant_access: DatabaseAccess
+) -> None:
+    silent = Gate((tenant_access.host, tenant_access.port), "silent")
+    try:
+        client = kivitendo_dir.add_tenant("silent", replace(tenant_access, port=silent.port))
+        with real_service(kivitendo_dir) as service:
+            until(lambda: silent.waiting == 1)
+            assert service.stop() == 0
+            assert service.lines("tenant_failing") == []  # which comes with the time-out
+        # neither when it is a tenant that is gone from the list meanwhile
+        with real_service(kivitendo_dir) as service:
+            until(lambda: silent.waiting == 1)
+            execute(kivitendo_dir.auth, "DELETE FROM auth.clients WHERE id = %s", client)
+            service.wake_up()
+            until(lambda: service.lines("tenant_gone"))
+            assert service.stop() == 0
+            assert service.lines("tenant_failing") == []
+        # nor for the authentication database, at the start
+        kivitendo_dir.configure("authentication/database", port=str(silent.port))
+        process = kivitendo_dir.popen("-f", "start")
+        until(lambda: silent.waiting == 1)
+        process.terminate()
+        _, log = process.communicate(timeout=60)
+        assert "action=service_ended" in log
+        assert "auth_failing" not in log
+    finally:
+        silent.close()
+
+
 def _due(access: DatabaseAccess) -> bool:
     return bool(execute(access, "SELECT 1 FROM background_jobs WHERE next_run_at < now()"))
 
