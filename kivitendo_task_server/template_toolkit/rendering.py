@@ -54,14 +54,15 @@ def render(template: str, variables: Mapping[str, Any], *, name: str = "template
         extensions=["jinja2.ext.loopcontrols"],
     )
     environment.globals.clear()
-    translated = translate(template, name)
     try:
+        translated = translate(template, name)
         return environment.from_string(translated).render(Runtime(variables).functions())
     except jinja2.TemplateSyntaxError as error:
         raise TemplateError(str(error.message), where=f"{name}:{error.lineno}") from error
     except (jinja2.TemplateError, EvaluationError, ArithmeticError) as error:
         raise TemplateError(str(error), where=f"{name}:{_line(error)}") from error
-    except RecursionError as error:
+    except (RecursionError, SyntaxError) as error:
+        # Python, which Jinja2 translates to, allows twenty loops in each other
         raise TemplateError("nested too deeply", where=name) from error
 
 

@@ -184,6 +184,21 @@ def test_errors_name_the_line(template: str, line: int, part: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "template",
+    [
+        "[% " + "- " * 3000 + "1 %]",
+        "[% IF 1 %]" * 150 + "[% END %]" * 150,
+        "[% FOREACH x IN [1] %]" * 25 + "[% END %]" * 25,
+        "[% " + " _ ".join(["x"] * 3000) + " %]",
+    ],
+    ids=["signs", "conditions", "loops", "joined"],
+)
+def test_what_python_cannot_nest_is_an_error_of_the_template(template: str) -> None:
+    with pytest.raises(TemplateError, match=r"^mail\.txt: nested too deeply$"):
+        render(template, {}, name="mail.txt")
+
+
+@pytest.mark.parametrize(
     "expression",
     [
         "name.__class__", "name.__class__.__mro__", "list.__init__.__globals__", "get.__self__",
