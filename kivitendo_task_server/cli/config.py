@@ -52,10 +52,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.keys:
         return _print_keys()
     from kivitendo_task_server.cli.target import target
-    from kivitendo_task_server.config.settings import load
+    from kivitendo_task_server.daemon.start import read_configuration
 
     aim = target(arguments)
-    loaded = load(aim.config_file, kivitendo_dir=aim.kivitendo_dir)
+    loaded = read_configuration(aim.config_file, aim.kivitendo_dir)
     for warning in loaded.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     print(f"# kivitendo directory: {aim.kivitendo_dir} (found by {aim.location.rule})")

@@ -268,7 +268,7 @@ def test_run_as_a_user_who_cannot_read_the_configuration_is_warned(
 )
 def test_run_as_nonsense(installation: KivitendoDir, user: str, text: str) -> None:
     installation.configure("task_server", run_as=user)
-    for command in ("start", "check"):
+    for command in ("start", "check", "check-config"):
         result = installation.run(command)
         assert (result.returncode, result.stdout) == (6, "")
         assert f"{text} (" in result.stderr
