@@ -222,7 +222,7 @@ def _send(pid: int, number: signal.Signals) -> bool:
         owner = _owner(pid)
         raise PrivilegeError(
             f"process {pid} belongs to the user {owner}",
-            remedy=f"call this as root or as {owner}",
+            remedy="call this as " + " or as ".join(dict.fromkeys(("root", owner))),
         ) from error
     return True
 

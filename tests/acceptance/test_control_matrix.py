@@ -334,7 +334,7 @@ def test_another_users_service(running: KivitendoDir) -> None:
     assert (status.returncode, lines(status)[0]) == (0, f"{P} running - pid {running.pid}")
     stop = running.run("stop")
     assert stop.returncode == 4
-    assert f"process {running.pid} belongs to the user root" in stop.stderr
+    assert f"process {running.pid} belongs to the user root (call this as root)" in stop.stderr
     assert running.run("reload").returncode == 4
     assert alive(running.pid)
 
