@@ -251,7 +251,7 @@ def _serve(plan: Plan, reporter: Reporter) -> int:
     )
     if summary.unreachable:
         log.warning(
-            "these tenants could not be reached: %s",
+            "these tenants could not be served: %s",
             ", ".join(summary.unreachable),
             extra=fields("run_job_unreachable"),
         )

@@ -114,10 +114,17 @@ class TenantLoop:
             self._database.close()
 
     async def run_job(self, job_id: int) -> bool:
-        """Run one job now, due or not (``--run-job``); whether the tenant could be served."""
+        """Run one job now, due or not (``--run-job``); whether the tenant could be served.
+
+        What holds back due jobs holds back this one as well.
+        """
         settings = self._service.settings
+        if self._service.hold.log_changes() is not None:
+            return False
         try:
             rule = await self._database.rule(settings)
+            if await self._upgrade_pending():
+                return False
             self._database.rest()
             await self._work(rule, settings, (job_id,), {}, forced=True)
         except DatabaseError as error:
@@ -161,17 +168,14 @@ class TenantLoop:
     async def _upgrade_pending(self) -> bool:
         """Whether the tenant has to wait for a schema upgrade; said once (weakness 30)."""
         tags = self._service.upgrade_scripts.tags("tenant")
-        if tags == self._tags_present:
-            return False
-        lacking = await self._database.lacking(tags)
-        if lacking:
+        if tags != self._tags_present and (lacking := await self._database.lacking(tags)):
             if not self._held:
                 self._held = True
                 text = pending_text("tenant", lacking)
                 log.warning("%s", text, extra=fields("tenant_held", tenant=self.tenant.name))
                 self._set_state(f"held back: {text}")
             return True
-        if self._held:
+        if self._held:  # upgraded, or kivitendo's older code is back
             self._held = False
             self._database.close()  # the tables may have other columns now
             log.info("is upgraded", extra=fields("tenant_upgraded", tenant=self.tenant.name))

@@ -95,3 +95,24 @@ def test_run_job_runs_a_job_that_is_not_due(
     assert f"job {job} has run in 1 tenants" in done.stderr
     assert history(tenant_access) == [("success", "by hand")]
     assert not served.pid_file.exists()
+
+
+def test_run_job_respects_what_holds_back_due_jobs(
+    served: KivitendoDir, tenant_access: DatabaseAccess
+) -> None:
+    job = add_job(tenant_access)
+    lock = served.path / "users/nologin"
+    lock.touch()
+    locked = served.run("debug", f"--run-job={job}")
+    assert "no jobs run: the installation is locked" in locked.stderr
+    lock.unlink()
+    scripts = served.path / "sql/Pg-upgrade2"
+    scripts.mkdir(parents=True)
+    (scripts / "new.sql").write_text("-- @tag: new_tag\n")
+    pending = served.run("debug", f"--run-job={job}")
+    assert "new_tag" in pending.stderr and "action=tenant_held" in pending.stderr
+    for held in (locked, pending):
+        assert held.returncode == 0
+        assert f"job {job} has run in 0 tenants" in held.stderr
+        assert "these tenants could not be served: Müller & Söhne" in held.stderr
+    assert history(tenant_access) == []

@@ -198,6 +198,22 @@ def test_pending_upgrades_hold_back_whom_they_concern(
         assert service.stop() == 0
 
 
+def test_an_older_kivitendo_that_is_put_back_ends_the_hold(tenant: OneTenant) -> None:
+    script = tenant.installation.path / "sql/Pg-upgrade2/new.sql"
+    script.parent.mkdir(parents=True)
+    with real_service(tenant.installation) as service:
+        for round_number in (1, 2):
+            script.write_text("-- @tag: new_tag\n")
+            service.wake_up()
+            until(lambda: len(service.lines("tenant_held")) == round_number)  # noqa: B023
+            script.unlink()
+            job = tenant.add()
+            service.wake_up()
+            until(lambda: finished(tenant.access, job))  # noqa: B023
+            assert len(service.lines("tenant_upgraded")) == round_number
+        assert service.stop() == 0
+
+
 @pytest.mark.parametrize("kind", ["rss", "vsz"])
 def test_memory_limit_of_the_supervisor_ends_it_in_good_order(tenant: OneTenant, kind: str) -> None:
     tenant.installation.configure("system", **{f"memory_limit_{kind}": "1 MB"})
