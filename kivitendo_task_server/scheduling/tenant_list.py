@@ -130,6 +130,7 @@ class TenantList:
         self._failures = 0
         self.problem = self._error = None
         self._forget_retry()
+        self._service.state_changed()
         self._service.notifier.tenant_recovered(None)
 
     def _failed(self, error: TaskServerError) -> None:
@@ -137,6 +138,7 @@ class TenantList:
         if not self._failures and not isinstance(error, UpgradePending):  # the hold is logged
             log.error("%s", error, extra=fields("auth_failing"))
         self.problem, self._error = str(error), error
+        self._service.state_changed()
         pause = PAUSES[min(self._failures, len(PAUSES) - 1)]
         self._failures += 1
         self._forget_retry()

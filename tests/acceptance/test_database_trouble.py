@@ -219,12 +219,18 @@ def test_the_service_waits_for_an_authentication_database_that_is_away(
             gate.set("open")
             until(lambda: _ran(tenant.access, job))
             assert len(service.lines("auth_back")) == 1
+            until(lambda: "state: 1 tenant, " in tenant.installation.run("status").stdout)
             # away again: the tenants that are known are served on
             gate.set("closed")
             other = tenant.add()
             service.wake_up()
             until(lambda: _ran(tenant.access, other))
             until(lambda: len(service.lines("auth_failing")) == 2)
+            until(lambda: "[authentication/database]" in tenant.installation.run("status").stdout)
+            # the state is another at once, not only when something else changes
+            gate.set("open")
+            service.wake_up()
+            until(lambda: "state: 1 tenant, " in tenant.installation.run("status").stdout)
             assert service.stop() == 0
     finally:
         gate.close()
