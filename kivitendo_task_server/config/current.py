@@ -42,18 +42,31 @@ class CurrentConfiguration:
     def reload(self) -> Reloaded:
         """Read again. A wrong configuration is logged once and changes nothing."""
         try:
-            loaded = self._read()
-            self._refuse_emptied(loaded)
+            loaded = self.read()
         except TaskServerError as error:
-            text = str(error)
-            if text != self._error:
-                log.error(
-                    "the configuration is wrong, so the old one stays in force: %s",
-                    text,
-                    extra=fields("reload_failed"),
-                )
-            self._error = text
-            return Reloaded(changed=False, error=text)
+            return self.refuse(error)
+        return self.take(loaded)
+
+    def read(self) -> Loaded:
+        """What the files say now. Raises TaskServerError for what must not replace the old one."""
+        loaded = self._read()
+        self._refuse_emptied(loaded)
+        return loaded
+
+    def refuse(self, error: TaskServerError) -> Reloaded:
+        """The old one stays in force; logged once."""
+        text = str(error)
+        if text != self._error:
+            log.error(
+                "the configuration is wrong, so the old one stays in force: %s",
+                text,
+                extra=fields("reload_failed"),
+            )
+        self._error = text
+        return Reloaded(changed=False, error=text)
+
+    def take(self, loaded: Loaded) -> Reloaded:
+        """Put in force what was read."""
         changed = loaded.settings != self.loaded.settings
         if changed or self._error is not None:
             log.info(

@@ -11,10 +11,9 @@ import signal
 import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from kivitendo_task_server.clock import Clock
-from kivitendo_task_server.config.current import CurrentConfiguration, watched_files
+from kivitendo_task_server.config.current import CurrentConfiguration
 from kivitendo_task_server.config.settings import Loaded, Settings, SystemSettings
 from kivitendo_task_server.database.tenants import Tenant
 from kivitendo_task_server.errors import DatabaseError
@@ -24,17 +23,14 @@ from kivitendo_task_server.scheduling.hooks import NoHooks, ServiceHooks
 from kivitendo_task_server.scheduling.memory import beyond_limit
 from kivitendo_task_server.scheduling.pace import MinutePace, Pace
 from kivitendo_task_server.scheduling.pool import WorkerPool
+from kivitendo_task_server.scheduling.reloading import Reloading
 from kivitendo_task_server.scheduling.service import Service
 from kivitendo_task_server.scheduling.spawner import fork_spawner
 from kivitendo_task_server.scheduling.tenant_list import TenantList, UpgradePending
 from kivitendo_task_server.scheduling.tenant_loop import TenantLoop
 
-if TYPE_CHECKING:
-    from kivitendo_task_server.config.watcher import Watcher
-
 log = logger(__name__)
 
-WATCH_DELAY = 1.0  # seconds that loading the watcher leaves to the jobs that are due at the start
 TELL_DELAY = 0.2  # seconds until changed states of tenants are told
 
 Loader = Callable[[], Loaded]
@@ -92,14 +88,17 @@ class Supervisor:
         pace: Pace | None = None,
         waiting_mails: Path | None = None,
     ) -> None:
-        self._configuration = configuration
-        self._watcher: Watcher | None = None
         self._hooks = hooks or NoHooks()
         self._pace = pace or MinutePace(clock)
         self._pool = WorkerPool(spawner)
         self._service = Service.create(settings, clock, kivitendo_dir, self._pool, waiting_mails)
         self._service.state_changed = self._state_changed
         self._tenants = TenantList(settings, self._service, self._use_tenants)
+        self._reloading = (
+            Reloading(configuration, kivitendo_dir, self._hooks, self._use_settings)
+            if configuration
+            else None
+        )
         self._loops: dict[Tenant, tuple[TenantLoop, asyncio.Task[None]]] = {}
         self._ending: set[asyncio.Task[None]] = set()
         self._stop = asyncio.Event()
@@ -132,9 +131,11 @@ class Supervisor:
                 asyncio.create_task(self._tenants.serve()),
                 asyncio.create_task(self._tick()),
                 asyncio.create_task(self._watchdog()),
-                asyncio.create_task(self._watch()),
                 outgrown := asyncio.create_task(beyond_limit(self._memory_limits)),
             ]
+            if self._reloading is not None:
+                helpers.append(asyncio.create_task(self._reloading.serve()))
+                helpers.append(asyncio.create_task(self._reloading.watch()))
             stopped = asyncio.create_task(self._stop.wait())
             await asyncio.wait([stopped, *helpers], return_when=asyncio.FIRST_COMPLETED)
             if outgrown.done():
@@ -144,8 +145,8 @@ class Supervisor:
                 if helper.done():
                     helper.result()  # a fault of ours: do not hide it
         finally:
-            if self._watcher is not None:
-                self._watcher.close()
+            if self._reloading is not None:
+                self._reloading.close()
             for helper in helpers:
                 helper.cancel()
             await self._end()
@@ -243,18 +244,11 @@ class Supervisor:
 
     def reload(self) -> None:
         """Read the configuration again; a wrong one is reported and changes nothing."""
-        if self._configuration is None or self._service.stopping:
-            return
-        self._hooks.reloading()
-        outcome = self._configuration.reload()
-        self._apply_configuration()
-        timeout = self._service.settings.task_server.stop_timeout
-        self._hooks.reloaded(outcome.error, timeout)
+        if self._reloading is not None and not self._service.stopping:
+            self._reloading.ask()
 
-    def _apply_configuration(self) -> None:
-        """Use it from now on; running jobs finish under the old one."""
-        assert self._configuration is not None
-        settings = self._configuration.settings
+    def _use_settings(self, settings: Settings) -> None:
+        """Use them from now on; running jobs finish under the old ones."""
         if settings != self._service.settings:
             self._service.settings = settings
             self._service.slots.resize(settings.task_server.max_parallel_tenants)
@@ -263,24 +257,6 @@ class Supervisor:
             for loop, _ in self._loops.values():
                 loop.reconfigured()
             self._hooks.configured(settings)
-        if self._watcher is not None:
-            self._watcher.set_files(self._watched_files())
-
-    def _watched_files(self) -> tuple[Path, ...]:
-        assert self._configuration is not None
-        return watched_files(self._configuration.loaded, self._service.kivitendo_dir)
-
-    async def _watch(self) -> None:
-        """Reload when the files change; what has changed since they were read counts as well."""
-        await asyncio.sleep(WATCH_DELAY)
-        if self._configuration is not None:
-            from kivitendo_task_server.config.watcher import Watcher
-
-            self._watcher = Watcher(self._watched_files(), self.reload)
-            self._watcher.start()
-            self._configuration.reload()
-            self._apply_configuration()
-        await asyncio.Event().wait()
 
     def _asked_to_stop(self) -> None:
         if self._stop.is_set():

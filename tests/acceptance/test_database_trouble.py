@@ -266,6 +266,39 @@ def test_the_end_does_not_wait_for_a_database_that_never_answers(
         silent.close()
 
 
+def test_a_reload_is_refused_for_what_start_would_refuse(tenant: OneTenant) -> None:
+    """A wrong login or password, too: it must not end the service of those served well."""
+    installation = tenant.installation
+    password = installation.auth.password
+    with real_service(tenant.installation) as service:
+        for section, key, wrong, right, said in (
+            ("task_server", "login", "nobody", "", "there is no login 'nobody' (choices: "),
+            ("authentication/database", "password", "wrong", password, "authentication failed"),
+        ):
+            installation.configure(section, **{key: wrong})
+            refused = installation.run("reload")
+            assert refused.returncode == 6
+            assert said in refused.stderr
+            assert "the old configuration stays in force" in refused.stderr
+            assert "tenant Eins: " in installation.run("status").stdout
+            installation.configure(section, **{key: right})
+            assert installation.run("reload").returncode == 0
+        assert len(service.lines("reload_failed")) == 2
+        assert service.lines("tenant_gone") == service.lines("auth_failing") == []
+        # a database that is away may come back: it is waited for, as at the start
+        gate = Gate((installation.auth.host, installation.auth.port), "closed")
+        try:
+            installation.configure("authentication/database", port=str(gate.port))
+            assert installation.run("reload").returncode == 0
+            until(lambda: len(service.lines("auth_failing")) == 1)
+            gate.set("open")
+            until(lambda: len(service.lines("auth_back")) == 1)
+        finally:
+            gate.close()
+        assert service.lines("tenant_gone") == []
+        assert service.stop() == 0
+
+
 def _due(access: DatabaseAccess) -> bool:
     return bool(execute(access, "SELECT 1 FROM background_jobs WHERE next_run_at < now()"))
 
