@@ -132,7 +132,11 @@ async def _address(access: DatabaseAccess) -> dict[str, str]:
     host = access.host or "localhost"
     if host == "localhost" or host.startswith("/") or _is_address(host):
         return {}
-    found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    loop = asyncio.get_running_loop()
+    try:
+        found = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except UnicodeError as error:  # an empty part, as in db..example, or one that is too long
+        raise OSError(f"{host!r} is not the name of a host") from error
     return {"hostaddr": str(found[0][4][0])} if found else {}
 
 

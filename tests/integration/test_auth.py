@@ -206,3 +206,10 @@ def test_unreachable_database_is_another_kind_of_error(kivitendo_dir: KivitendoD
     settings = replace(settings, auth_database=replace(settings.auth_database, port=port))
     with pytest.raises(DatabaseError, match=r"refused.*that PostgreSQL runs"):
         tenants(settings)
+
+
+@pytest.mark.parametrize("host", ["db..example", "x" * 70 + ".example"])
+def test_a_host_that_cannot_be_one(kivitendo_dir: KivitendoDir, host: str) -> None:
+    kivitendo_dir.configure("authentication/database", host=host)
+    with pytest.raises(DatabaseError, match=f"'{host}' is not the name of a host .check host"):
+        tenants(settings_of(kivitendo_dir))
