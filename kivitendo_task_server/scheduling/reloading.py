@@ -16,10 +16,13 @@ from kivitendo_task_server.config.current import CurrentConfiguration, Reloaded,
 from kivitendo_task_server.config.settings import Settings
 from kivitendo_task_server.database import auth
 from kivitendo_task_server.errors import DatabaseError, TaskServerError
+from kivitendo_task_server.log import fields, logger
 from kivitendo_task_server.scheduling.hooks import ServiceHooks
 
 if TYPE_CHECKING:
     from kivitendo_task_server.config.watcher import Watcher
+
+log = logger(__name__)
 
 WATCH_DELAY = 1.0  # seconds that loading the watcher leaves to the jobs that are due at the start
 RETRY = 30.0  # seconds until what the authentication database did not bear out is tried again
@@ -93,6 +96,9 @@ class Reloading:
                 await self._prove(loaded.settings)
             except TaskServerError as error:
                 outcome = self._configuration.refuse(error)
+            except Exception as error:  # a fault of ours must not end a service that works
+                log.exception("internal error", extra=fields("internal_error"))
+                outcome = self._configuration.refuse(TaskServerError(f"internal error: {error}"))
             else:
                 outcome = self._configuration.take(loaded)
             self._use(self._configuration.settings)
