@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 log = logger(__name__)
 
 WATCH_DELAY = 1.0  # seconds that loading the watcher leaves to the jobs that are due at the start
-RETRY = 30.0  # seconds until what the authentication database did not bear out is tried again
+RETRY = 30.0
+"""Seconds until what was refused is read again: the files may be right as they are, because the
+authentication database did not bear them out, or one was locked."""
 
 
 class Reloading:
@@ -45,8 +47,7 @@ class Reloading:
         self._use = use
         self._asked = asyncio.Event()
         self._reading = asyncio.Lock()
-        self._unproven = False
-        """The files are right, but not what they say about the authentication database."""
+        self._refused = False
         self._watcher: Watcher | None = None
 
     def ask(self) -> None:
@@ -70,7 +71,8 @@ class Reloading:
 
         self._watcher = Watcher(self._files(), self.ask)
         self._watcher.start()
-        await self._read()
+        if (await self._read()).error is not None:
+            self.ask()  # so that it is told
         await asyncio.Event().wait()
 
     def close(self) -> None:
@@ -81,7 +83,7 @@ class Reloading:
     async def _wait(self) -> bool:
         """Whether somebody asked; otherwise it is time to try what was refused once more."""
         try:
-            await asyncio.wait_for(self._asked.wait(), RETRY if self._unproven else None)
+            await asyncio.wait_for(self._asked.wait(), RETRY if self._refused else None)
         except TimeoutError:
             return False
         self._asked.clear()
@@ -90,7 +92,6 @@ class Reloading:
     async def _read(self) -> Reloaded:
         # one after the other: what was read first must not be put in force last
         async with self._reading:
-            self._unproven = False
             try:
                 loaded = self._configuration.read()
                 await self._prove(loaded.settings)
@@ -101,6 +102,7 @@ class Reloading:
                 outcome = self._configuration.refuse(TaskServerError(f"internal error: {error}"))
             else:
                 outcome = self._configuration.take(loaded)
+            self._refused = outcome.error is not None
             self._use(self._configuration.settings)
             if self._watcher is not None:
                 self._watcher.set_files(self._files())
@@ -110,12 +112,8 @@ class Reloading:
         """Raise ConfigurationError if the authentication database knows no such tenants."""
         if _choice(settings) == _choice(self._configuration.settings):
             return
-        try:
-            with contextlib.suppress(DatabaseError):  # it is away: waited for, as at the start
-                await auth.read_tenants(settings)
-        except TaskServerError:
-            self._unproven = True
-            raise
+        with contextlib.suppress(DatabaseError):  # it is away: waited for, as at the start
+            await auth.read_tenants(settings)
 
     def _files(self) -> tuple[Path, ...]:
         return watched_files(self._configuration.loaded, self._kivitendo_dir)
