@@ -51,4 +51,10 @@ def read(pid_file: Path, pid: int) -> Report | None:
         report = Report(**{key: value for key, value in content.items() if key in known})
     except (OSError, ValueError, TypeError, AttributeError):
         return None
-    return report if report.pid == pid else None
+    # what is calculated and listed; a file that a crash or a stranger left must not stop "stop"
+    sound = (
+        isinstance(report.stop_timeout, int)
+        and isinstance(report.reloads, int)
+        and isinstance(report.tenants, dict)
+    )
+    return report if sound and report.pid == pid else None

@@ -84,6 +84,18 @@ def test_a_broken_status_file_is_no_status_file(tmp_path: Path, content: str) ->
     assert read(tmp_path / "x.pid", 7) is None
 
 
+@pytest.mark.parametrize(
+    "value",
+    ['"stop_timeout": "60"', '"stop_timeout": Infinity', '"tenants": []', '"reloads": null'],
+)
+def test_a_status_file_with_nonsense_in_it_is_none(tmp_path: Path, value: str) -> None:
+    sound = '"pid": 7, "kivitendo_dir": "/", "found_by": "", "config_file": "", "version": ""'
+    path_for(tmp_path / "x.pid").write_text(f"{{{sound}, {value}}}")
+    assert read(tmp_path / "x.pid", 7) is None
+    path_for(tmp_path / "x.pid").write_text(f"{{{sound}}}")
+    assert read(tmp_path / "x.pid", 7) is not None
+
+
 def test_the_status_of_another_process_is_not_ours(tmp_path: Path) -> None:
     content = '{"pid": 8, "kivitendo_dir": "/", "found_by": "", "config_file": "", "version": ""}'
     path_for(tmp_path / "x.pid").write_text(content)
