@@ -225,7 +225,7 @@ def test_run_as_is_that_user_in_every_respect(run_as_nobody: KivitendoDir) -> No
         assert status["Uid"].split() == [str(account.pw_uid)] * 4
         assert status["Gid"].split() == [str(account.pw_gid)] * 4
         expected = os.getgrouplist(account.pw_name, account.pw_gid)
-        assert {int(group) for group in status["Groups"].split()} <= set(expected)
+        assert {int(group) for group in status["Groups"].split()} == set(expected)
     for path in (
         run_as_nobody.pid_file.parent,
         run_as_nobody.pid_file,

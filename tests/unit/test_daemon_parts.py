@@ -106,7 +106,7 @@ def test_the_status_of_another_process_is_not_ours(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="NOT TESTED: becoming another user needs root")
 def test_the_environment_is_the_users_and_there_is_no_way_back(tmp_path: Path) -> None:
     """Weakness 13: HOME, USER and the groups stay root's in the original."""
-    account = pwd.getpwnam("nobody")
+    account = _user_with_groups()
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
@@ -127,11 +127,18 @@ def test_the_environment_is_the_users_and_there_is_no_way_back(tmp_path: Path) -
         told = json.load(pipe)
     os.waitpid(child, 0)
     groups = told.pop("groups")
-    assert set(groups) <= set(os.getgrouplist("nobody", account.pw_gid))
+    assert set(groups) == set(os.getgrouplist(account.pw_name, account.pw_gid))
     assert told == {
         "HOME": account.pw_dir,
-        "USER": "nobody",
-        "LOGNAME": "nobody",
+        "USER": account.pw_name,
+        "LOGNAME": account.pw_name,
         "runtime": None,
         "back": False,
     }
+
+
+def _user_with_groups() -> pwd.struct_passwd:
+    """A user that has supplementary groups, if the system knows one."""
+    groups = {user: os.getgrouplist(user.pw_name, user.pw_gid) for user in pwd.getpwall()}
+    several = [user for user, its in groups.items() if user.pw_uid and len(set(its)) > 1]
+    return several[0] if several else pwd.getpwnam("nobody")
