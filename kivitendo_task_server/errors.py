@@ -18,6 +18,7 @@ init scripts, because init scripts hand ours on:
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 
@@ -99,3 +100,13 @@ class AccessRefused(DatabaseError):  # noqa: N818 - says more than AccessRefused
 
 class JobFailed(TaskServerError):  # noqa: N818 - the field's word for it
     """A job ended as a failure; the text goes into its history row."""
+
+
+def not_loadable(error: ImportError) -> TaskServerError:
+    """The program, its Python or a library is incomplete, or closed to the user we are now."""
+    return TaskServerError(
+        f"a part of the program cannot be loaded: {error}",
+        where=sys.prefix,
+        remedy="install it completely, and where the user of the service (run_as) may read it: not"
+        " in root's home",
+    )

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 from kivitendo_task_server import __version__
 from kivitendo_task_server.cli import control
-from kivitendo_task_server.errors import TaskServerError, UsageError
+from kivitendo_task_server.errors import TaskServerError, UsageError, not_loadable
 
 # Module -> its commands. Each has register(commands): it adds its sub-parsers, whose defaults carry
 # run=function, and function(arguments) returns the exit code. The options(parser) of the control
@@ -144,9 +144,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             import traceback
 
             traceback.print_exc()
-        print(
-            f"kivitendo-task-server: internal error: {type(error).__name__}: {error}"
-            " (set KIVITENDO_TASK_SERVER_TRACEBACK=1 to see where, and report it)",
-            file=sys.stderr,
+        text = (
+            str(not_loadable(error))
+            if isinstance(error, ImportError)
+            else f"internal error: {type(error).__name__}: {error}"
+            " (set KIVITENDO_TASK_SERVER_TRACEBACK=1 to see where, and report it)"
         )
+        print(f"kivitendo-task-server: {text}", file=sys.stderr)
         return 1

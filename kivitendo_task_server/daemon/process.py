@@ -27,7 +27,7 @@ from kivitendo_task_server.daemon.pidfile import AlreadyRunning, PidFile, take_p
 from kivitendo_task_server.daemon.report import Report
 from kivitendo_task_server.daemon.report import remove as remove_report
 from kivitendo_task_server.daemon.reporter import Reporter
-from kivitendo_task_server.errors import ControlError, TaskServerError
+from kivitendo_task_server.errors import ControlError, TaskServerError, not_loadable
 from kivitendo_task_server.log import LogTarget, fields, logger
 from kivitendo_task_server.scheduling import signals
 from kivitendo_task_server.scheduling.spawner import fork_spawner
@@ -119,7 +119,11 @@ def _detached(plan: Plan, writing: int) -> NoReturn:
     except Exception as error:
         code = 1
         log.critical("internal error", exc_info=True, extra=fields("internal_error"))
-        text = f"internal error: {type(error).__name__}: {error}"
+        text = (
+            str(not_loadable(error))
+            if isinstance(error, ImportError)
+            else f"internal error: {type(error).__name__}: {error}"
+        )
         caller.tell(error=text, exit_code=code)
     raise SystemExit(code)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import subprocess
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from database_fixture import NewDatabase
@@ -100,6 +102,21 @@ def test_a_doubtful_configuration_is_shown_and_works(installation: KivitendoDir)
     assert "warning: " in start.stderr
     assert "[task_server] debug = off" in start.stderr
     assert "[task_server] debug = off" in installation.log
+
+
+@STARTS
+def test_a_library_that_the_services_user_cannot_load(
+    installation: KivitendoDir, tmp_path: Path, words: tuple[str]
+) -> None:
+    """As with a Python in root's home and run_as: after the change of user it finds no more."""
+    (tmp_path / "psycopg2.py").write_text(
+        "raise ModuleNotFoundError(\"No module named 'decimal'\")"
+    )
+    path = os.pathsep.join((str(tmp_path), installation.environment()["PYTHONPATH"]))
+    environ = {**installation.environment(), "PYTHONPATH": path}
+    result = installation.run(*words, environ=environ)
+    refused(result, 1, "cannot be loaded: No module named 'decimal'", "run_as", "root's home")
+    assert not installation.pid_file.exists()
 
 
 @pytest.mark.parametrize("command", ["start", "debug"])
