@@ -130,7 +130,7 @@ class Reader:
                     if name not in known:
                         self._warn(entry, f"unknown key, ignored{_suggestion(name, known)}")
             elif section not in known_sections and entries:
-                like = _suggestion(section, known_sections)
+                like = _suggested_section(section, known_sections)
                 if like or section.startswith("task_server"):
                     first = min(entries.values(), key=lambda entry: entry.lines)
                     self.warnings.append(
@@ -189,10 +189,26 @@ def _lines(lines: tuple[int, ...]) -> str:
 
 
 def _suggestion(name: str, known: list[str]) -> str:
+    close = _close(name, known)
+    return f"; did you mean {close}?" if close else ""
+
+
+def _suggested_section(name: str, known: list[str]) -> str:
+    """Part by part: kivitendo's [authentication/ldap] is no slip of [authentication]."""
+    parts = name.split("/")
+    alike = [
+        each
+        for each in known
+        if each.count("/") == len(parts) - 1
+        and all(_close(part, [its]) for part, its in zip(parts, each.split("/"), strict=True))
+    ]
+    return f"; did you mean {alike[0]}?" if alike else ""
+
+
+def _close(name: str, known: list[str]) -> str:
     from difflib import get_close_matches  # seldom needed
 
-    close = get_close_matches(name, known, n=1, cutoff=0.8)
-    return f"; did you mean {close[0]}?" if close else ""
+    return next(iter(get_close_matches(name, known, n=1, cutoff=0.8)), "")
 
 
 def _default(kind: type, attribute: str) -> Any:

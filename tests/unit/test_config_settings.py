@@ -476,6 +476,8 @@ def test_locked_file(kivitendo: Installation) -> None:
         ("[periodic_invoices]\nsend_mail_to = 1\n", 2, "did you mean send_email_to?"),
         ("[taskserver]\nrun_as = x\n", 2, "did you mean task_server?"),
         ("[task_server/other]\nx = y\n", 2, "unknown section"),
+        ("[authentication/databse]\ndb = x\n", 2, "did you mean authentication/database?"),
+        ("[taskserver/notifyonfailure]\nx = y\n", 2, "task_server/notify_on_failure?"),
         ("[task_server/runners]\nrm -rf = perl\n", 2, "not the name of a job"),
         ("[task_server]\nrun_as = a\nrun_as = b\n", 3, "given 2 times (lines 2, 3)"),
         ("[applications]\nlatex = a\nlatex = b\n", 3, "given 2 times (lines 2, 3)"),
@@ -504,6 +506,12 @@ def test_invalid_utf8(kivitendo: Installation) -> None:
 
 def test_unknown_keys_of_others_are_not_our_business(kivitendo: Installation) -> None:
     assert kivitendo.load("[features]\nx = 1\n[system]\ny = 2\n[debug]\nz = 3\n").warnings == ()
+    for section in (
+        *("authentication/ldap", "authentication/http_headers", "sent_emails_in_imap"),
+        *("sent_emails_in_imap/email/a@b.de", "print_templates", "follow_up_reminder", "self_test"),
+        *("check_below_minimum_stock", "imap_client", "applications", "secrets"),
+    ):
+        assert kivitendo.load(f"[{section}]\nx = 1\n").warnings == (), section
 
 
 # --- secrets
