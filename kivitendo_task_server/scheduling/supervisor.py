@@ -117,8 +117,14 @@ class Supervisor:
         self._handle_signals()
         self._pool.begin()
         helpers: list[asyncio.Task[None]] = []
+        stopped = asyncio.create_task(self._stop.wait())
+        first = asyncio.create_task(self._first_tenants())
         try:
-            await self._first_tenants()
+            await asyncio.wait([stopped, first], return_when=asyncio.FIRST_COMPLETED)
+            if not first.done():  # a database lets us wait, and we are told to end
+                first.cancel()
+                return self._exit_code
+            first.result()
             node = self._service.settings.task_server.node_id
             log.info(
                 "The task server for node %s is up and running.",
@@ -136,7 +142,6 @@ class Supervisor:
             if self._reloading is not None:
                 helpers.append(asyncio.create_task(self._reloading.serve()))
                 helpers.append(asyncio.create_task(self._reloading.watch()))
-            stopped = asyncio.create_task(self._stop.wait())
             await asyncio.wait([stopped, *helpers], return_when=asyncio.FIRST_COMPLETED)
             if outgrown.done():
                 # not 0 as in the original: the system starts a service anew that failed

@@ -266,6 +266,22 @@ def test_the_end_does_not_wait_for_a_database_that_never_answers(
         silent.close()
 
 
+def test_a_start_that_waits_for_a_database_can_be_stopped(tenant: OneTenant) -> None:
+    installation = tenant.installation
+    gate = Gate((installation.auth.host, installation.auth.port), "silent")
+    try:
+        installation.configure("authentication/database", port=str(gate.port))
+        start = installation.popen("start")
+        until(lambda: "state: starting" in installation.run("status").stdout)
+        assert installation.run("stop").returncode == 0
+        _, told = start.communicate(timeout=60)
+        assert start.returncode == 7
+        assert "the service ended before it was ready" in told
+        assert "up and running" not in installation.log
+    finally:
+        gate.close()
+
+
 def test_a_reload_is_refused_for_what_start_would_refuse(tenant: OneTenant) -> None:
     """A wrong login or password, too: it must not end the service of those served well."""
     installation = tenant.installation
