@@ -159,15 +159,8 @@ class Supervisor:
         return self._exit_code
 
     async def _first_tenants(self) -> None:
-        reading = asyncio.create_task(self._tenants.read())
-        stopped = asyncio.create_task(self._stop.wait())
-        await asyncio.wait([reading, stopped], return_when=asyncio.FIRST_COMPLETED)
-        stopped.cancel()
-        if not reading.done():
-            reading.cancel()
-            return
         try:
-            self._use_tenants(reading.result())
+            self._use_tenants(await self._tenants.read())
         except (DatabaseError, UpgradePending) as error:
             self._tenants.failed_at_start(error)
 
