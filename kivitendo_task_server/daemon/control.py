@@ -6,6 +6,7 @@ scripts and kivitendo's web interface know (task-server.md, c.2 and c.3).
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import signal
@@ -109,6 +110,13 @@ def stop(pid_file: Path, say: Say, stop_timeout: int = 60) -> None:
 def _end(pid_file: Path, pid: int, foreign: bool, say: Say, stop_timeout: int) -> None:
     """The kill dialogue (c.3), its first step as long as jobs may take to finish."""
     # kivitendo's own server knows no graceful end; INT is what it takes for one
+    if foreign and not _has_open(pid, pid_file):
+        raise ControlError(
+            f"the lock is held, but not by process {pid} whose number is in the file: it is not"
+            " signalled",
+            where=str(pid_file),
+            remedy=f"find out who holds it with 'fuser {pid_file}', and end that",
+        )
     first = signal.SIGINT if foreign else signal.SIGTERM
     patience = 15.0 if foreign else stop_timeout + PATIENCE
     if not _send(pid, first):
@@ -128,6 +136,23 @@ def _end(pid_file: Path, pid: int, foreign: bool, say: Say, stop_timeout: int) -
         else:
             raise ControlError(f"Giving up on {pid} ever dying.", where=str(pid_file))
     say(f"Process {pid} is gone")
+
+
+def _has_open(pid: int, pid_file: Path) -> bool:
+    """Whether that process has the PID file open, as whoever holds its lock; True if untold.
+
+    The file belongs to the web server's user, who could have root signal any process by it.
+    """
+    try:
+        file = pid_file.stat(follow_symlinks=False)
+        descriptors = list(Path(f"/proc/{pid}/fd").iterdir())
+    except OSError:
+        return True  # another user's process, which we may not signal either; or gone meanwhile
+    for descriptor in descriptors:
+        with contextlib.suppress(OSError):
+            if os.path.samestat(descriptor.stat(), file):
+                return True
+    return False
 
 
 def reload(pid_file: Path, say: Say) -> None:

@@ -6,6 +6,7 @@ are real.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import re
 import subprocess
@@ -127,3 +128,19 @@ def test_the_service_itself_says_how_patient_stop_must_be(tmp_path: Path) -> Non
             ' "version": "1", "stop_timeout": 0, "of a later version": 1}'
         )
         assert "Killing N with -TERM..." in stop(pid_file, timeout=3600)
+
+
+def test_a_number_that_somebody_else_wrote_is_not_signalled(tmp_path: Path) -> None:
+    """The file belongs to the web server's user: root must not end any process it names."""
+    pid_file = tmp_path / "config.kivitendo.conf.pid"
+    bystander = subprocess.Popen(["sleep", "60"])
+    try:
+        pid_file.write_text(f"{bystander.pid}\n")
+        with pid_file.open() as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            with pytest.raises(ControlError, match=f"not by process {bystander.pid}"):
+                stop(pid_file)
+        assert bystander.poll() is None
+    finally:
+        bystander.kill()
+        bystander.wait()
