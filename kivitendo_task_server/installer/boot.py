@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import jinja2
 
-from kivitendo_task_server.installer.host import Host, service_units
+from kivitendo_task_server.installer.host import Host, inside, service_units
 from kivitendo_task_server.installer.installation import Installation
 from kivitendo_task_server.installer.remembered import PATH as SETTINGS
 from kivitendo_task_server.templating import templates_directory
@@ -112,8 +112,7 @@ def render(template: str, values: dict[str, Any]) -> str:
 
 def _values(host: Host, installation: Installation, program: str) -> dict[str, Any]:
     directory = installation.directory.value
-    in_home = any(Path(path).is_relative_to(home) for path in (directory, program)
-                  for home in _HOMES)  # fmt: skip
+    needed = (directory, program, *installation.write_paths)
     units: Sequence[str] = ()
     if installation.database_is_local.value:
         units = [
@@ -130,8 +129,17 @@ def _values(host: Host, installation: Installation, program: str) -> dict[str, A
         "database_units": units,
         "stop_timeout": installation.stop_timeout,
         "systemd_version": host.systemd_version,
-        "protect_home": "read-only" if in_home else "yes",
+        "protect_home": "read-only" if any(_in_home(host, path) for path in needed) else "yes",
     }
+
+
+def _in_home(host: Host, path: str) -> bool:
+    """Whether a path, or where its links lead, is in a home, which units are shut out of."""
+    real = inside(host.root, path)
+    return any(
+        Path(path).is_relative_to(home) or real.is_relative_to(host.root / home.lstrip("/"))
+        for home in _HOMES
+    )
 
 
 def _systemd_files(

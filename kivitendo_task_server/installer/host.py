@@ -10,9 +10,10 @@ import re
 import shlex
 import sys
 import sysconfig
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Generic, Literal, TypeAlias, TypeVar, get_args
 
 from kivitendo_task_server.errors import ConfigurationError, NotInstalledError
@@ -31,6 +32,7 @@ _FAMILIES: dict[str, Family] = {
     "arch": "arch", "archlinux": "arch",
 }  # fmt: skip
 
+_MOST_LINKS = 40  # like the kernel's limit
 _PROGRAM_FOLDERS = ("usr/sbin", "usr/bin", "sbin", "bin", "usr/local/sbin", "usr/local/bin")
 
 
@@ -80,6 +82,30 @@ def exists(root: Path, path: str) -> bool:
     """Whether something lies at an absolute path below the root; a dangling link counts."""
     place = root / path.lstrip("/")
     return place.exists() or place.is_symlink()
+
+
+def inside(root: Path, path: str) -> Path:
+    """Where an absolute path of the system below the root really lies, links followed as there."""
+    steps = deque(PurePosixPath(path).parts[1:])
+    real, links = root, 0
+    while steps:
+        name = steps.popleft()
+        if name == "..":
+            real = real if real == root else real.parent
+        elif (real / name).is_symlink() and links < _MOST_LINKS:
+            links += 1
+            target = (real / name).readlink()
+            if target.is_absolute():
+                real = root
+            steps.extendleft(part for part in reversed(target.parts) if part != "/")
+        else:
+            real /= name
+    return real
+
+
+def place_of(root: Path, path: str) -> Path:
+    """Where we find an absolute path of the system below the root; on our own as it is named."""
+    return Path(path) if root == Path("/") else inside(root, path)
 
 
 def find_program(root: Path, name: str) -> str | None:
@@ -220,6 +246,8 @@ def executable(root: Path, called_by: str) -> Finding[str]:
     if root == Path("/"):
         called = Path(called_by)
         if called.name == PROGRAM and called.is_absolute() and called.exists():
+            if called.is_symlink():  # which may go, or lead where the units forbid it
+                return Finding(str(called.resolve()), f"where {called} leads to")
             return Finding(str(called), "the path this command was called by")
         script = Path(sysconfig.get_path("scripts")) / PROGRAM
         if script.exists():

@@ -21,7 +21,7 @@ from kivitendo_task_server.config.location import (
 from kivitendo_task_server.config.settings import TaskServerSettings, load
 from kivitendo_task_server.errors import ConfigurationError, NotInstalledError
 from kivitendo_task_server.installer.accounts import Account, account, owner
-from kivitendo_task_server.installer.host import Family, Finding
+from kivitendo_task_server.installer.host import Family, Finding, inside, place_of
 
 LOCAL_HOSTS = frozenset({"", "localhost", "127.0.0.1", "::1"})
 
@@ -59,15 +59,15 @@ def examine(root: Path, directory: Finding[str], family: Family, run_as: str | N
     ``run_as`` is the user asked for, ``remembered_user`` the one of an earlier installation. Raises
     ConfigurationError if no user can be told.
     """
-    place = root / directory.value.lstrip("/")
+    place = place_of(root, directory.value)
     sections, keys, problem = _configuration(place)
-    log_file = _below(directory.value, _text(sections, "debug", "file_name"))
+    log_file = _below(root, directory.value, _text(sections, "debug", "file_name"))
     return Installation(
         directory=directory,
         user=_service_user(root, place, family, sections, run_as, remembered_user),
         database_is_local=_database_is_local(sections),
         default_instance=default_instance(place),
-        write_paths=_write_paths(directory.value, sections, log_file),
+        write_paths=_write_paths(root, directory.value, sections, log_file),
         log_file=log_file or f"{directory.value}/users/kivitendo-debug.log",
         sendmail=_uses_sendmail(sections),
         stop_timeout=keys.stop_timeout,
@@ -85,22 +85,22 @@ def find_directory(root: Path, option: str | None, remembered: str | None) -> Fi
         if value is None:
             continue
         path = Path(value) if root != Path("/") else Path(value).absolute()
-        if not path.is_absolute() or not is_kivitendo_dir(root / str(path).lstrip("/")):
+        if not path.is_absolute() or not is_kivitendo_dir(place_of(root, str(path))):
             raise NotInstalledError(
                 "not a kivitendo directory: it has no config/kivitendo.conf.default",
                 where=f"{value} ({evidence})",
                 remedy="name kivitendo's directory with --kivitendo-dir",
             )
-        return Finding(_printable(str(path)), evidence)
+        return Finding(_printable(_without_parents(root, path)), evidence)
     return _search(root)
 
 
 def _search(root: Path) -> Finding[str]:
     found: dict[Path, str] = {}
     for place in USUAL_PLACES:
-        inside = root / str(place).lstrip("/")
-        if is_kivitendo_dir(inside):
-            found.setdefault(inside.resolve(), str(place))
+        real = inside(root, str(place))
+        if is_kivitendo_dir(real):
+            found.setdefault(real, str(place))
     if not found:
         raise NotInstalledError(
             "no kivitendo directory found in the usual places: "
@@ -141,6 +141,12 @@ def _service_user(
          f"{configured.where}: [task_server] run_as" if configured else ""),
         (remembered, "the setting of an earlier installation"),
     )  # fmt: skip
+    if run_as and configured and configured.value not in ("", run_as):
+        raise ConfigurationError(
+            f"--run-as {run_as}: the configuration has the service run as {configured.value}",
+            where=f"{configured.where}: [task_server] run_as",
+            remedy="change it there, or leave out --run-as",
+        )
     for name, evidence in told:
         if name:
             found = account(root, name) or Account(_user_name(name), None, None, name)
@@ -225,27 +231,36 @@ def _uses_sendmail(sections: Mapping[str, Mapping[str, Entry]]) -> Finding[bool]
 
 
 def _write_paths(
-    directory: str, sections: Mapping[str, Mapping[str, Entry]], log_file: str
+    root: Path, directory: str, sections: Mapping[str, Mapping[str, Entry]], log_file: str
 ) -> tuple[str, ...]:
     """Directories the jobs write to: users, spool, WebDAV, documents, the log file's."""
     paths = [
         f"{directory}/users",
-        _below(directory, _text(sections, "paths", "userspath")),
-        _below(directory, _text(sections, "paths", "spool") or "spool"),
+        _below(root, directory, _text(sections, "paths", "userspath")),
+        _below(root, directory, _text(sections, "paths", "spool") or "spool"),
         f"{directory}/webdav",
-        _below(directory, _text(sections, "paths", "document_path")),
+        _below(root, directory, _text(sections, "paths", "document_path")),
     ]
     if log_file and not log_file.startswith("/tmp/"):  # there the service has its own
         paths.append(str(Path(log_file).parent))
     return tuple(dict.fromkeys(_printable(path) for path in paths if path not in ("", "/")))
 
 
-def _below(directory: str, path: str) -> str:
+def _below(root: Path, directory: str, path: str) -> str:
     """An absolute path of what the configuration gives relative to kivitendo's directory."""
     if not path:
         return ""
-    joined = Path(directory) / path
-    return str(joined).rstrip("/")
+    return _without_parents(root, Path(directory) / path).rstrip("/")
+
+
+def _without_parents(root: Path, path: Path) -> str:
+    """An absolute path inside the root without "..", which systemd refuses in units.
+
+    Only then links are resolved: they may be meant to be switched.
+    """
+    if ".." not in path.parts:
+        return str(path)
+    return f"/{inside(root, str(path)).relative_to(root)}"
 
 
 def _printable(path: str) -> str:

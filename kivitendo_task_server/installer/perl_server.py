@@ -38,9 +38,14 @@ class Running:
 
 
 def running(root: Path, directory: str) -> list[Running]:
-    """The Perl task servers of this installation that run: they hold the lock of a PID file."""
-    found = []
-    for path in sorted((root / directory.lstrip("/") / DIRECTORY).glob("*.pid")):
+    """The Perl task servers of this installation that run: they hold the lock of a PID file.
+
+    Below another root none does.
+    """
+    found: list[Running] = []
+    if root != Path("/"):
+        return found
+    for path in sorted((Path(directory) / DIRECTORY).glob("*.pid")):
         with contextlib.suppress(ControlError, PrivilegeError):
             holder = pidfile.inspect(path)
             if holder.state is pidfile.State.FOREIGN and holder.pid is not None:

@@ -42,7 +42,7 @@ class Site:
     @property
     def place(self) -> Path:
         """kivitendo's directory as we reach it."""
-        return self.tree.root / self.directory.lstrip("/")
+        return hosts.place_of(self.tree.root, self.directory)
 
     def config_path(self, name: str) -> str:
         """The configuration file of an instance, as seen inside the root."""

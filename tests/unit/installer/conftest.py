@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from kivitendo_task_server.installer.host import inside
+
 OS_RELEASE = {
     "debian": 'PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\nID=debian\n',
     "ubuntu": "ID=ubuntu\nID_LIKE=debian\n",
@@ -71,7 +73,7 @@ class FakeSystem:
 
     def file(self, path: str, text: str = "", mode: int = 0o644) -> Path:
         """Make a file with the directories above it."""
-        place = self.root / path.lstrip("/")
+        place = inside(self.root, "/" + path.lstrip("/"))
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(text)
         place.chmod(mode)
@@ -83,7 +85,7 @@ class FakeSystem:
 
     def text(self, path: str) -> str:
         """The content of a file."""
-        return (self.root / path.lstrip("/")).read_text()
+        return inside(self.root, path).read_text()
 
     def calls(self) -> list[str]:
         """What was called so far, without the path of the root."""

@@ -11,7 +11,7 @@ from kivitendo_task_server.errors import ConfigurationError, NotInstalledError
 from kivitendo_task_server.installer import host as hosts
 from kivitendo_task_server.installer.installation import Installation, examine, find_directory
 
-from .conftest import CONFIGURED, FakeSystem
+from .conftest import CONFIGURED, DEFAULTS, FakeSystem
 
 Make = Callable[..., FakeSystem]
 
@@ -108,6 +108,11 @@ def test_program_in_a_virtual_environment(tmp_path: Path) -> None:
     program.touch()
     found = hosts.executable(Path("/"), str(program))
     assert found.value == str(program)
+    # a link in front of it may go
+    link = tmp_path / "kivitendo-task-server"
+    link.symlink_to(program)
+    found = hosts.executable(Path("/"), str(link))
+    assert (found.value, found.evidence) == (str(program), f"where {link} leads to")
 
 
 def examined(fake: FakeSystem, run_as: str | None = None) -> Installation:
@@ -200,6 +205,28 @@ def test_write_paths_come_from_the_configuration(system: Make) -> None:
         "/srv/documents",
         "/var/log/kivitendo",
     )
+
+
+def test_paths_of_units_have_no_parent_directory_in_them(
+    system: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """systemd refuses such a path."""
+    fake = system()
+    fake.file("/srv/big/kivitendo/config/kivitendo.conf.default", DEFAULTS)
+    (fake.root / "srv/kivitendo").symlink_to("big/kivitendo")
+    settings = "[debug]\nfile_name = ../log/debug.log\n[paths]\ndocument_path = ../../documents\n"
+    fake.file("/srv/big/kivitendo/config/kivitendo.conf", CONFIGURED + settings)
+    named = find_directory(fake.root, "/srv/../srv/kivitendo", None)
+    assert named.value == "/srv/big/kivitendo"
+    directory = find_directory(fake.root, "/srv/kivitendo", None)
+    assert directory.value == "/srv/kivitendo"  # links may be meant to be switched
+    found = examine(fake.root, directory, "debian", None)
+    assert found.write_paths[-2:] == ("/srv/documents", "/srv/big/log")
+    assert found.log_file == "/srv/big/log/debug.log"
+    # on the running system the path may be relative
+    monkeypatch.chdir(fake.root / "srv/big/kivitendo")
+    here = find_directory(Path("/"), "../../kivitendo", None)
+    assert here.value == str((fake.root / "srv/big/kivitendo").resolve())
 
 
 def test_a_path_that_would_break_out_of_a_unit_is_refused(system: Make) -> None:
