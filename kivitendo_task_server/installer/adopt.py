@@ -57,7 +57,7 @@ def undo(root: Path, report: Report, *, dry_run: bool) -> None:
 
     Raises TaskServerError.
     """
-    tree = Tree(root)
+    tree = installing.tree_for(root, dry_run=dry_run)
     manifest = manifests.load(tree)
     kept = [entry.path.removesuffix(KEPT_SUFFIX) for entry in manifest.of_kind("kept")]
     if not kept and not any(manifest.of_kind("wrapper")):
@@ -79,4 +79,6 @@ def undo(root: Path, report: Report, *, dry_run: bool) -> None:
     runner = Commands(host, report)
     registration.stop_answering(runner)
     plan.apply()
+    if host.init_runs:
+        registration.remove_request_folder()
     registration.refresh(runner)

@@ -36,6 +36,11 @@ class Outcome:
         return f"{shlex.join(self.argv)}: {result}"
 
 
+def runs_outside(name: str) -> bool:
+    """Whether our own system has this program, for work on an image."""
+    return shutil.which(name) is not None
+
+
 class Commands:
     """Runs the system's programs on the host, reporting each."""
 
@@ -71,7 +76,7 @@ class Commands:
     def _outcome(self, argv: Sequence[str], timeout: float | None) -> Outcome:
         full = tuple(argv)
         if self.host.root != Path("/"):
-            if argv[0] == "systemctl" and shutil.which("systemctl"):
+            if argv[0] == "systemctl" and runs_outside("systemctl"):
                 full = ("systemctl", f"--root={self.host.root}", *argv[1:])
             else:
                 full = ("chroot", str(self.host.root), *argv)

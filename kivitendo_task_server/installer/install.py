@@ -6,12 +6,15 @@ taken back. Installing again changes only what differs.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from kivitendo_task_server.errors import ConfigurationError
+from kivitendo_task_server.daemon import control, pidfile
+from kivitendo_task_server.daemon.piddirectory import DIRECTORY as PID_DIRECTORY
+from kivitendo_task_server.errors import ConfigurationError, ControlError, PrivilegeError
 from kivitendo_task_server.installer import host as hosts
 from kivitendo_task_server.installer import manifest as manifests
 from kivitendo_task_server.installer import perl_server, registration, remembered
@@ -72,6 +75,11 @@ class Facts:
         return [f"{name:<13} {value}" for name, value in found.items()]
 
 
+def tree_for(root: Path, *, dry_run: bool) -> Tree:
+    """The files below the root; a dry run is for everybody, who may write or not."""
+    return Tree(root, only_look=dry_run and os.geteuid() != 0)
+
+
 def find_out(options: Options) -> Facts:
     """Examine the host and kivitendo. Raises TaskServerError for what is missing or not clear."""
     tree = Tree(options.root)
@@ -109,8 +117,9 @@ def install(
     facts = find_out(options)
     for line in facts.lines():
         report(line)
-    # a dry run is for everybody
-    tree = Tree(options.root, only_look=options.dry_run and os.geteuid() != 0)
+    if options.enable:
+        registration.check_possible(facts.host)
+    tree = tree_for(options.root, dry_run=options.dry_run)
     manifest = manifests.load(tree)
     adopted = options.adopt or any(manifest.of_kind("wrapper"))
     settings = _new_settings(facts)
@@ -137,9 +146,13 @@ def install(
     runner = Commands(facts.host, report)
     if first:
         first(runner)
-    _leave_other_init(facts, runner)
+    other = _other_init(facts, runner)
+    if other:
+        registration.unregister(other)
     updated_a_file = plan.updates
     plan.apply()
+    if other and not facts.host.has_lsb_scripts:  # whose links are still the right ones
+        registration.forget(other)
     if options.enable:
         new = tuple(name for name in settings.instances if name not in registered)
         registration.register(runner, new, first=not registered)
@@ -160,7 +173,7 @@ def uninstall(root: Path, report: Report, *, purge: bool, dry_run: bool) -> None
     What ``adopt`` replaced is put back. ``purge`` removes also the generated configuration and
     what was put aside. Raises TaskServerError.
     """
-    tree = Tree(root)
+    tree = tree_for(root, dry_run=dry_run)
     manifest = manifests.load(tree)
     if not manifest.entries:
         report("nothing of ours is installed")
@@ -179,6 +192,7 @@ def uninstall(root: Path, report: Report, *, purge: bool, dry_run: bool) -> None
     registered = any(manifest.of_kind("file"))
     if registered:
         registration.stop(runner)
+        _stop_the_rest(runner, settings.kivitendo_dir)
         registration.unregister(runner)
     plan.apply()
     if registered:
@@ -187,6 +201,16 @@ def uninstall(root: Path, report: Report, *, purge: bool, dry_run: bool) -> None
         if path.startswith("/etc/"):
             perl_server.enable(runner, path)
             report(f"{path} is back: it starts kivitendo's Perl task server at the next boot")
+
+
+def _stop_the_rest(runner: Commands, directory: str | None) -> None:
+    """What no boot script knows: started by hand, by the web interface, or its script is gone."""
+    if runner.host.root != Path("/") or directory is None:
+        return
+    for path in sorted((Path(directory) / PID_DIRECTORY).glob("*.pid")):
+        with contextlib.suppress(ControlError, PrivilegeError):  # an unreadable file is nobody's
+            if pidfile.inspect(path).state is pidfile.State.RUNNING:
+                control.stop(path, runner.report)
 
 
 def _new_settings(facts: Facts) -> Remembered:
@@ -206,12 +230,13 @@ def _registered(facts: Facts, manifest: Manifest) -> tuple[str, ...]:
     return facts.settings.instances
 
 
-def _leave_other_init(facts: Facts, runner: Commands) -> None:
-    """After a change of the init system, take the service out of the old one."""
+def _other_init(facts: Facts, runner: Commands) -> Commands | None:
+    """After a change of the init system: the old one, to take the service out of it."""
     old = facts.settings.init
-    if old and old != facts.host.init.value and old in hosts.INIT_SYSTEMS:
-        host = hosts.detect(facts.host.root, init=old)
-        registration.unregister(Commands(replace(host, init_runs=False), runner.report))
+    if not old or old == facts.host.init.value or old not in hosts.INIT_SYSTEMS:
+        return None
+    host = hosts.detect(facts.host.root, init=old)
+    return Commands(replace(host, init_runs=False), runner.report)
 
 
 def _start(facts: Facts, runner: Commands, *, restart: bool) -> None:

@@ -5,9 +5,11 @@ Below another root than "/" nothing is started or stopped.
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 from kivitendo_task_server.errors import ConfigurationError, ControlError, TaskServerError
 from kivitendo_task_server.installer.boot import (
@@ -19,8 +21,31 @@ from kivitendo_task_server.installer.boot import (
     path_unit_name,
     unit_name,
 )
-from kivitendo_task_server.installer.commands import Commands
+from kivitendo_task_server.installer.commands import Commands, runs_outside
 from kivitendo_task_server.installer.host import Host
+
+_REGISTRARS = ("update-rc.d", "chkconfig", "insserv")
+"""What makes a SysV script part of the boot process; the first that there is."""
+
+_PROGRAMS: Mapping[str, tuple[str, ...]] = {"systemd": ("systemctl",), "openrc": ("rc-update",)}
+"""The same for the boot files of others; upstart's need nothing."""
+
+
+def check_possible(host: Host) -> None:
+    """Before a boot file is written: ConfigurationError if nothing could register it."""
+    needed = _REGISTRARS if host.has_lsb_scripts else _PROGRAMS.get(host.init.value, ())
+    if needed and not any(map(host.program, needed)) and not _from_outside(host):
+        raise ConfigurationError(
+            f"nothing here registers a boot file of {host.init.value}: no {', '.join(needed)}",
+            where=host.root.as_posix(),
+            remedy="install it, or name another init system with --init; --no-enable only writes"
+            " the boot files",
+        )
+
+
+def _from_outside(host: Host) -> bool:
+    """Whether our own system's program does it for an image."""
+    return host.init.value == "systemd" and host.root != Path("/") and runs_outside("systemctl")
 
 
 def register(commands: Commands, instances: Iterable[str], *, first: bool) -> None:
@@ -37,7 +62,7 @@ def register(commands: Commands, instances: Iterable[str], *, first: bool) -> No
         if units:
             commands.run("systemctl", "enable", *units)
     elif host.has_lsb_scripts:
-        _register_sysv(commands)
+        _register_sysv(commands, first=first)
     elif init == "openrc" and first:
         commands.run("rc-update", "add", NAME, "default")
 
@@ -84,11 +109,19 @@ def stop_answering(commands: Commands) -> None:
         commands.run("systemctl", "disable", *now, *units)
 
 
+def remove_request_folder() -> None:
+    """What systemd-tmpfiles has made for the web interface's start requests, on this system."""
+    for folder in (f"/run/{NAME}/start", f"/run/{NAME}"):
+        with contextlib.suppress(OSError):  # none was made; or a request lies there
+            Path(folder).rmdir()
+
+
 def forget(commands: Commands) -> None:
     """Let the init system notice that the boot files are gone."""
     host = commands.host
     init = host.init.value
     if init == "systemd" and host.init_runs:
+        remove_request_folder()
         commands.run("systemctl", "daemon-reload")
         # a unit that failed would be listed for ever
         commands.run("systemctl", "reset-failed", f"{NAME}*", may_fail=True)
@@ -113,10 +146,13 @@ def stop(commands: Commands) -> None:
     if not commands.host.init_runs:
         return
     if commands.host.init.value == "systemd":
-        commands.run("systemctl", "stop", UMBRELLA, f"{NAME}@*.service", f"{NAME}@*.path",
-                     patient=True)  # fmt: skip
-    else:
+        # patterns: a unit whose file somebody has removed is no error
+        commands.run("systemctl", "stop", f"{NAME}[.]service", f"{NAME}@*.service",
+                     f"{NAME}@*.path", patient=True)  # fmt: skip
+    elif commands.host.init.value == "upstart" or commands.host.has(INIT_SCRIPT):
         _control(commands, "stop")
+    else:
+        commands.report(f"{INIT_SCRIPT} is gone")
 
 
 def enable_instance(commands: Commands, name: str) -> None:
@@ -141,7 +177,8 @@ def control_instance(
     if init == "systemd":
         argv: tuple[str, ...] = ("systemctl", action, unit_name(name))
     elif init == "upstart":
-        argv = ("initctl", action, f"{NAME}-instance", f"CONFIG={name}")
+        _initctl(commands, action, f"{NAME}-instance", f"CONFIG={name}")
+        return
     elif commands.host.has_lsb_scripts:
         argv = (INIT_SCRIPT, action, name)
     else:  # OpenRC's scripts take no names
@@ -173,7 +210,8 @@ def _control(commands: Commands, action: str) -> None:
                 unit for unit in enabled_units(commands.host) if unit.startswith(f"{NAME}@")
             )
     elif commands.host.init.value == "upstart":
-        argv = ("initctl", action, NAME)
+        _initctl(commands, action, NAME)
+        return
     elif not commands.host.has_lsb_scripts:
         argv = ("rc-service", NAME, action)
     elif commands.has("service"):
@@ -181,6 +219,18 @@ def _control(commands: Commands, action: str) -> None:
     else:
         argv = (INIT_SCRIPT, action)
     _checked(commands, argv)
+
+
+def _initctl(commands: Commands, action: str, *job: str) -> None:
+    """Start, stop or restart a job of upstart, for which what is done already is an error."""
+    if action == "restart":
+        # "initctl restart" would go on with the job file as it was at the last start
+        _initctl(commands, "stop", *job)
+        _initctl(commands, "start", *job)
+        return
+    runs = " start/" in commands.ask("initctl", "status", *job)
+    if runs is not (action == "start"):
+        _checked(commands, ("initctl", action, *job))
 
 
 def _checked(commands: Commands, argv: tuple[str, ...]) -> None:
@@ -202,31 +252,30 @@ def _checked(commands: Commands, argv: tuple[str, ...]) -> None:
     )
 
 
-def _register_sysv(commands: Commands) -> None:
-    if commands.has("update-rc.d"):
-        commands.run("update-rc.d", NAME, "defaults")
-        # newer ones call insserv, which orders the scripts by their headers; or OpenRC's rc-update
-        sysv = commands.host.init.value == "sysv"
-        if sysv and commands.has("insserv") and not _has_links(commands.host):
-            commands.run("insserv", NAME)
-    elif commands.has("chkconfig"):
+def _register_sysv(commands: Commands, *, first: bool) -> None:
+    """Make the links; where they have been made, only their order is brought up to date.
+
+    None of these programs starts again what an administrator has disabled.
+    """
+    registrar = next(name for name in _REGISTRARS if commands.has(name))
+    if registrar == "chkconfig":
         commands.run("chkconfig", "--add", NAME)
-    elif commands.has("insserv"):
+    elif registrar == "insserv":
         commands.run("insserv", NAME)
     else:
-        raise ConfigurationError(
-            "nothing here registers a boot script: no update-rc.d, chkconfig or insserv",
-            where=commands.host.root.as_posix(),
-            remedy=f"install one of them, or link {INIT_SCRIPT} into the runlevel directories",
-        )
-    if (
-        commands.host.init.value == "sysv"
-        and commands.has("update-rc.d")
-        and not _has_links(commands.host)
-    ):
+        commands.run("update-rc.d", NAME, "defaults")
+        if first and commands.host.init.value == "sysv":
+            _complete_links(commands)
+
+
+def _complete_links(commands: Commands) -> None:
+    """Newer ones have called insserv, which orders the scripts by their headers."""
+    if commands.has("insserv") and not _has_links(commands.host):
+        commands.run("insserv", NAME)
+    if not _has_links(commands.host):
         raise TaskServerError(
             "update-rc.d reported success, but no runlevel directory has a link",
-            where=f"{INIT_SCRIPT}",
+            where=INIT_SCRIPT,
             remedy="look at /etc/rc2.d",
         )
 

@@ -144,10 +144,7 @@ def remove(at: Site, name: str, report: Report) -> None:
             where=str(at.config_file(name)),
             remedy="kivitendo-task-server tenant list shows them",
         )
-    runner = Commands(at.host, report)
-    _control(at, runner, "stop", name)
-    if enabled:
-        registration.disable_instance(runner, name)
+    # planned first: what cannot be written is refused while all still runs
     plan = Plan(at.tree, at.manifest, at.host.family.value)
     if at.manifest.is_ours(path) and not at.tree.is_missing(path):
         plan.back_up(path, _backup_path(at, path))
@@ -155,6 +152,10 @@ def remove(at: Site, name: str, report: Report) -> None:
         report(f"{at.config_file(name)} was not made by us and stays")
     instances = tuple(each for each in at.settings.instances if each != name)
     plan.settings(replace(at.settings, instances=instances))
+    runner = Commands(at.host, report)
+    _control(at, runner, "stop", name)
+    if enabled:
+        registration.disable_instance(runner, name)
     for line in plan.lines():
         report(line)
     plan.apply()

@@ -7,7 +7,7 @@ name the distribution's own packages use for it.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -136,9 +136,8 @@ class Plan:
                 where=self._tree.shown(kept),
                 remedy="move it away",
             )
-        self._tree.check_writable(path)
+        self._take(Step("put aside", path, f"kept as {kept}", "kept", new_path=kept))
         self._displaced.add(path)
-        self.steps.append(Step("put aside", path, f"kept as {kept}", "kept", new_path=kept))
 
     def put_back(self) -> list[str]:
         """Plan to undo all that was displaced; returns the paths that will be back.
@@ -150,7 +149,7 @@ class Plan:
         for entry in self._manifest.of_kind("wrapper"):
             content = self._present(entry.path)
             if content is None or self._manifest.is_unchanged(entry.path, content):
-                self.steps.append(Step("remove", entry.path, kind="wrapper"))
+                self._take(Step("remove", entry.path, kind="wrapper"))
             else:
                 self.steps.append(Step("release", entry.path, "no longer ours", "wrapper"))
         for entry in self._manifest.of_kind("kept"):
@@ -158,10 +157,10 @@ class Plan:
             if self._tree.is_missing(entry.path):
                 self.steps.append(Step("release", entry.path, "is gone", "kept"))
             elif self._will_be_free(original):
-                self.steps.append(Step("put back", entry.path, "", "kept", new_path=original))
+                self._take(Step("put back", entry.path, "", "kept", new_path=original))
                 back.append(original)
             else:
-                self.steps.append(Step("remove", entry.path, "was replaced meanwhile", "kept"))
+                self._take(Step("remove", entry.path, "was replaced meanwhile", "kept"))
         return back
 
     def _will_be_free(self, path: str) -> bool:
@@ -171,16 +170,13 @@ class Plan:
     def back_up(self, path: str, backup: str) -> None:
         """Plan to keep a configuration of ours under another name, for good."""
         content = self._present(path) or b""
-        self._tree.check_writable(path)
-        self.steps.append(
-            Step("put aside", path, f"kept as {backup}", "configuration", content, new_path=backup)
-        )
+        note = f"kept as {backup}"
+        self._take(Step("put aside", path, note, "configuration", content, new_path=backup))
 
-    def remove(self, paths: Iterable[str]) -> None:
+    def remove(self, paths: Collection[str]) -> None:
         """Plan the removal of these boot files, as far as they are ours."""
-        for path in paths:
-            entry = self._manifest.entries.get(path)
-            if entry is not None and entry.kind == "file":
+        for entry in self._manifest.of_kind("file"):
+            if entry.path in paths:
                 self._removal(entry, "no longer needed")
 
     def remove_stale(self, but: Iterable[str] = ()) -> None:
@@ -198,7 +194,7 @@ class Plan:
             if not purge:
                 self.steps.append(Step("leave", entry.path, "configuration; --purge removes it"))
             elif not self._tree.is_missing(entry.path):
-                self.steps.append(Step("remove", entry.path, kind="configuration"))
+                self._take(Step("remove", entry.path, kind="configuration"))
 
     def apply(self) -> None:
         """Do all steps; on an error take back those done. The manifest is kept up to date."""
@@ -272,14 +268,19 @@ class Plan:
             return
         content = self._present(entry.path)
         if content is None or self._manifest.is_unchanged(entry.path, content):
-            self.steps.append(Step("remove", entry.path, note))
+            self._take(Step("remove", entry.path, note))
         else:
             aside = entry.path + self._aside
             note = f"edited by the administrator; it is now {aside}"
             # purging removes it, nothing else does
-            self.steps.append(
-                Step("put aside", entry.path, note, "configuration", content, new_path=aside)
-            )
+            kind: Kind = "configuration"
+            self._take(Step("put aside", entry.path, note, kind, content, new_path=aside))
+
+    def _take(self, step: Step) -> None:
+        """Plan to take a file away. Raises FileError, while all still runs, if it cannot be."""
+        for path in (step.path, manifests.PATH):
+            self._tree.check_writable(path)
+        self.steps.append(step)
 
     def _present(self, path: str) -> bytes | None:
         """What is there now; a link or a directory in the way is refused."""

@@ -59,6 +59,7 @@ def test_adopt_and_undo(kivitendo: Inside) -> None:
     assert kivitendo.pid() is None
     assert machine.run("cat", SCRIPT).stdout == SCRIPT_TEXT
     assert machine.run("cat", UNIT).stdout == UNIT_TEXT
+    assert machine.run("test", "-e", "/run/kivitendo-task-server", check=False).returncode
     machine.reboot()
     until(kivitendo.pid, "the Perl task server is started at boot again")
     assert "perl" in command_of(kivitendo)

@@ -93,6 +93,8 @@ def test_life_of_an_installation(machine: Container, wheel: Path) -> None:
     kivitendo.run_a_job("Erste GmbH")
 
     two_tenants(kivitendo, program)
+    refused_removals_stop_nothing(kivitendo, program)
+    a_link_of_the_services_user_is_refused(kivitendo, program)
 
     machine.run(program, "uninstall")
     assert kivitendo.pid() is None
@@ -105,6 +107,9 @@ def test_life_of_an_installation(machine: Container, wheel: Path) -> None:
         "/var/www/kivitendo-erp/config/erste.conf.removed",
         "/var/www/kivitendo-erp/config/zweite-soehne.conf",
     }
+    # also when somebody has removed the units
+    machine.run(program, "install", "--no-start")
+    machine.shell("rm /etc/systemd/system/kivitendo-task-server*.service; systemctl daemon-reload")
     machine.run(program, "uninstall", "--purge")
     assert machine.files(*NOT_OURS) ^ before == set()
     failed = machine.run("systemctl", "list-units", "--failed", "--plain", "--no-legend").stdout
@@ -187,6 +192,43 @@ def two_tenants(kivitendo: Inside, program: str) -> None:
     broken_configuration_is_said(kivitendo, program)
     machine.run("rm", slow)
     machine.run("systemctl", "daemon-reload")
+
+
+def refused_removals_stop_nothing(kivitendo: Inside, program: str) -> None:
+    """What cannot be removed is found out while all still runs, and is enabled."""
+    machine, pid = kivitendo.machine, kivitendo.pid("zweite-soehne")
+    assert pid
+    for folder in ("/etc", f"{kivitendo.directory}/config"):
+        machine.run("mount", "--bind", folder, folder)
+        machine.run("mount", "-o", "remount,bind,ro", folder)
+        try:
+            for words in (("uninstall", "--purge"), ("tenant", "remove", "zweite-soehne")):
+                refused = machine.run(program, *words, check=False)
+                assert refused.returncode == 1
+                assert "the file system is read-only" in refused.stderr
+                assert len(refused.stderr.splitlines()) == 1
+        finally:
+            machine.run("umount", folder)
+    assert kivitendo.pid("zweite-soehne") == pid
+    machine.run("systemctl", "is-enabled", "kivitendo-task-server@zweite-soehne")
+
+
+def a_link_of_the_services_user_is_refused(kivitendo: Inside, program: str) -> None:
+    """It owns kivitendo's directory, and would have root write or remove files elsewhere."""
+    machine, directory = kivitendo.machine, kivitendo.directory
+    config = f"{directory}/config"
+    machine.run("chown", "www-data", directory)
+    machine.shell(f"mv {config} {config}.real; ln -s /etc/victim {config}", user="www-data")
+    machine.run("cp", "-a", f"{config}.real", "/etc/victim")
+    victim = machine.run("ls", "-l", "/etc/victim").stdout
+    for words in (("tenant", "add", "dritte", "--client", "1"),
+                  ("tenant", "remove", "zweite-soehne"), ("uninstall", "--purge")):  # fmt: skip
+        refused = machine.run(program, *words, check=False)
+        assert refused.returncode == 1
+        assert "may have been put there by somebody else" in refused.stderr
+    assert machine.run("ls", "-l", "/etc/victim").stdout == victim
+    machine.shell(f"rm -r {config} /etc/victim; mv {config}.real {config}; chown root {directory}")
+    assert kivitendo.pid("zweite-soehne")
 
 
 def stopping_waits(kivitendo: Inside, name: str) -> None:

@@ -67,9 +67,24 @@ def test_sysv(sysv: Inside) -> None:
     sysv.run_a_job("Erste GmbH")
     two_tenants(sysv)
 
+    what_is_disabled_stays_disabled(machine)
+
+    # also what no boot script would start, and when somebody has removed ours
+    machine.run(PROGRAM, "start")
+    machine.run("rm", f"/etc/init.d/{NAME}")
     machine.run(PROGRAM, "uninstall", "--purge")
+    assert not any(map(sysv.pid, ("kivitendo", "erste-gmbh", "zweite-gmbh")))
     assert links(machine) == set()
     assert machine.files(*NOT_OURS) ^ before == set()
+
+
+def what_is_disabled_stays_disabled(machine: Container) -> None:
+    machine.run("update-rc.d", NAME, "disable")
+    disabled = links(machine)
+    assert not any("/S" in link for link in disabled)
+    machine.run(PROGRAM, "install")
+    assert links(machine) == disabled
+    machine.run("update-rc.d", NAME, "enable")
 
 
 def exit_codes_are_the_lsbs(kivitendo: Inside, script: str = "") -> None:
@@ -263,21 +278,31 @@ def test_adopt_and_undo(sysv: Inside) -> None:
     assert links(machine) == before
 
 
-def test_openrc(wheel: Path) -> None:
+@pytest.mark.parametrize(
+    ("distribution", "registered"),
+    [("debian", f"update-rc.d {NAME} defaults"), ("arch", f"rc-update add {NAME} default")],
+)
+def test_openrc(wheel: Path, distribution: str, registered: str) -> None:
+    """With Debian's SysV script, and with OpenRC's own on a Debian that says it is none."""
     with Container(tree(Spec("bookworm", "openrc", PACKAGES))) as machine:
         kivitendo = prepared(machine, wheel)
+        machine.run("cp", "--remove-destination", "/usr/lib/os-release", "/etc/os-release")
+        machine.write("/etc/os-release", f"ID={distribution}\n")
         before = machine.files(*NOT_OURS)
         output = machine.run(PROGRAM, "install").stdout
         assert "init system   openrc (/run/openrc exists)" in output
-        assert f"update-rc.d {NAME} defaults: ok" in output
+        assert f"{registered}: ok" in output
         assert NAME in machine.run("rc-update", "show", "default").stdout
-        assert machine.run("service", NAME, "status").returncode == 0
+        assert machine.run("rc-service", NAME, "status").returncode == 0
         kivitendo.run_a_job("Erste GmbH")
         machine.reboot()
         until(kivitendo.pid, "started at boot")
         machine.run(PROGRAM, "tenant", "scaffold")
         machine.run(PROGRAM, "tenant", "remove", "kivitendo")
         kivitendo.run_a_job("Zweite GmbH", "zweite-gmbh")
+        pid = kivitendo.pid("zweite-gmbh")
+        machine.run("rc-service", NAME, "reload" if distribution == "arch" else "force-reload")
+        assert kivitendo.pid("zweite-gmbh") == pid
         machine.run("rc-service", NAME, "stop")
         assert kivitendo.pid("zweite-gmbh") is None
         machine.run("rc-service", NAME, "start")

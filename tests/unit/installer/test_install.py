@@ -18,7 +18,7 @@ from kivitendo_task_server.installer import adopt as adopting
 from kivitendo_task_server.installer.install import Options, install, uninstall
 from kivitendo_task_server.installer.tree import FileError, Tree
 
-from .conftest import FakeSystem
+from .conftest import CONFIGURED, FakeSystem
 from .test_boot_files import COMMANDS
 
 Make = Callable[..., FakeSystem]
@@ -106,13 +106,6 @@ def test_a_failing_command_is_an_error_with_its_output(system: Make) -> None:
         installed(fake)
     # what was written is known, so that it can be repeated or removed
     assert SCRIPT in fake.text(MANIFEST)
-
-
-def test_a_system_without_any_registration(system: Make) -> None:
-    fake = system(init="sysv")
-    (fake.root / "usr/sbin/update-rc.d").unlink()
-    with pytest.raises(ConfigurationError, match=r"no update-rc\.d, chkconfig or insserv"):
-        installed(fake)
 
 
 def test_installing_again_changes_nothing(system: Make) -> None:
@@ -265,6 +258,7 @@ def test_another_init_system_replaces_the_old_boot_files(system: Make) -> None:
     assert not (fake.root / SCRIPT[1:]).exists()
     assert (fake.root / UNIT[1:]).exists()
     assert f"remove    {SCRIPT} (no longer needed)" in lines
+    assert not (fake.root / "etc/rc2.d/S01kivitendo-task-server").is_symlink()
 
 
 def refusal(fake: FakeSystem, expected: type[TaskServerError], **options: object) -> str:
@@ -360,6 +354,53 @@ def test_refuses_an_unknown_init_system(system: Make) -> None:
     fake = system(init="sysv")
     fake.file("/sbin/runit-init")
     assert "the init system runit is not known" in refusal(fake, ConfigurationError)
+
+
+@pytest.mark.parametrize(
+    ("distribution", "init", "missing"),
+    [("debian", "sysv", "update-rc.d, chkconfig, insserv"), ("arch", "openrc", "rc-update")],
+)
+def test_refuses_a_system_without_any_registration(
+    system: Make, distribution: str, init: str, missing: str
+) -> None:
+    fake = system(distribution, init=init)
+    (fake.root / "usr/sbin" / missing.partition(",")[0]).unlink()
+    assert f"nothing here registers a boot file of {init}: no {missing}" in refusal(
+        fake, ConfigurationError
+    )
+    installed(fake, enable=False)
+    assert os.access(fake.root / SCRIPT[1:], os.X_OK)
+
+
+def test_what_links_lead_to_decides_about_home(system: Make) -> None:
+    """ProtectHome would shut the service out of its own directory, and of the documents."""
+    fake = system()
+    installed(fake)
+    unit = UNIT.replace(".service", "@.service")
+    assert "ProtectHome=yes" in fake.text(unit)
+    (fake.root / "home/erp").mkdir(parents=True)
+    (fake.root / fake.kivitendo[1:]).rename(fake.root / "home/erp/kivitendo")
+    (fake.root / fake.kivitendo[1:]).symlink_to("/home/erp/kivitendo")
+    fake.configure(CONFIGURED)
+    installed(fake)
+    assert "ProtectHome=read-only" in fake.text(unit)
+    uninstalled(fake, purge=True)
+    (fake.root / fake.kivitendo[1:]).unlink()
+    (fake.root / "home/erp/kivitendo").rename(fake.root / fake.kivitendo[1:])
+    fake.configure(CONFIGURED + "[paths]\ndocument_path = /home/erp/documents\n")
+    installed(fake)
+    assert "ProtectHome=read-only" in fake.text(unit)
+
+
+def test_refuses_another_user_than_the_configurations(system: Make) -> None:
+    """The service would be started as one, and could not change to the other."""
+    fake = system()
+    fake.file("/etc/passwd", fake.text("/etc/passwd") + "kivi:x:77:33::/:/bin/false\n")
+    fake.configure("[task_server]\nrun_as = www-data\n")
+    message = refusal(fake, ConfigurationError, run_as="kivi")
+    assert "kivitendo.conf:2: [task_server] run_as" in message
+    assert "--run-as kivi" in message
+    installed(fake, run_as="www-data")
 
 
 def test_what_was_written_is_taken_back_if_writing_fails(
