@@ -29,7 +29,7 @@ def adopt(options: Options, commands: CommandLine, report: Report) -> None:
     """
     facts = installing.find_out(options)
     tree = Tree(options.root)
-    boot_files = perl_server.boot_files(tree)
+    boot_files = perl_server.boot_files(tree, facts.installation.directory.value)
     running = perl_server.running(options.root, facts.installation.directory.value)
     for server in running:
         report(f"found: a Perl task server runs (PID {server.pid}, {server.pid_file})")

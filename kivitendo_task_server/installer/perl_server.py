@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from kivitendo_task_server.daemon import control, pidfile
 from kivitendo_task_server.daemon.piddirectory import DIRECTORY
 from kivitendo_task_server.errors import ControlError, PrivilegeError
 from kivitendo_task_server.installer.commands import Commands
+from kivitendo_task_server.installer.host import inside, place_of
 from kivitendo_task_server.installer.tree import Tree
 
 SCRIPT = "scripts/task_server.pl"
@@ -27,6 +30,15 @@ BOOT_FILES = (
     "/lib/systemd/system/kivitendo-task-server.service",
     "/usr/lib/systemd/system/kivitendo-task-server.service",
 )
+
+# Folder, names, and the lines that count, of boot files that somebody has named otherwise. No
+# templates of units, and no scripts that were put aside, which have a dot in their names.
+_OTHER_BOOT_FILES = (
+    ("/etc/systemd/system", r"[^@]+\.service", r"ExecStart="),
+    ("/etc/init.d", r"[^.]+", r"\s*[^#\s]"),
+    ("/etc/init", r".+\.conf", r"\s*[^#\s]"),
+)
+_CALL = rf"/[^\s\"'=]*/{SCRIPT}"
 
 
 @dataclass(frozen=True)
@@ -53,8 +65,11 @@ def running(root: Path, directory: str) -> list[Running]:
     return found
 
 
-def boot_files(tree: Tree) -> list[str]:
-    """The boot files of the Perl server below the root, real files and links to the script."""
+def boot_files(tree: Tree, directory: str) -> list[str]:
+    """The boot files of the Perl server below the root, real files and links to the script.
+
+    Those with kivitendo's own names, and others that start the script of this installation.
+    """
     found: dict[tuple[int, int], str] = {}
     for path in BOOT_FILES:
         status = tree.status(path)
@@ -68,7 +83,23 @@ def boot_files(tree: Tree) -> list[str]:
         if theirs:
             # /lib may be a link to /usr/lib
             found.setdefault((status.st_dev, status.st_ino), path)
-    return list(found.values())
+    return [*found.values(), *_with_other_names(tree, directory)]
+
+
+def _with_other_names(tree: Tree, directory: str) -> Iterator[str]:
+    script = inside(tree.root, f"{directory}/{SCRIPT}")
+    for folder, names, line in _OTHER_BOOT_FILES:
+        for file in sorted(place_of(tree.root, folder).glob("*")):
+            path = f"{folder}/{file.name}"
+            if path in BOOT_FILES or not re.fullmatch(names, file.name):
+                continue
+            if file.is_symlink() or not file.is_file():
+                continue
+            lines = (tree.read(path) or b"").decode("utf-8", "replace").splitlines()
+            called = [name for each in lines if re.match(line, each)
+                      for name in re.findall(_CALL, each)]  # fmt: skip
+            if any(inside(tree.root, name) == script for name in called):
+                yield path
 
 
 def disable(commands: Commands, boot_file: str) -> None:

@@ -65,6 +65,28 @@ def test_adopt_and_undo(kivitendo: Inside) -> None:
     assert "perl" in command_of(kivitendo)
 
 
+def test_a_unit_with_a_name_of_its_own(kivitendo: Inside) -> None:
+    """As above, but nothing tells the unit but the script that it starts."""
+    machine, named = kivitendo.machine, "/etc/systemd/system/kivi-jobs.service"
+    machine.run("systemctl", "disable", "--now", "kivitendo-task-server.service")
+    machine.run("mv", UNIT, named)
+    machine.run("systemctl", "daemon-reload")
+    machine.run("systemctl", "enable", "--now", "kivi-jobs.service")
+    until(kivitendo.pid, "the Perl task server runs")
+
+    machine.run("kivitendo-task-server", "adopt")
+    machine.reboot()
+    until(kivitendo.pid, "started at boot")
+    assert "kivitendo-task-server --kivitendo-dir" in command_of(kivitendo)
+    kivitendo.run_a_job("Erste GmbH")
+
+    machine.run("kivitendo-task-server", "adopt", "--undo")
+    assert machine.run("cat", named).stdout == UNIT_TEXT
+    machine.reboot()
+    until(kivitendo.pid, "the Perl task server is started at boot again")
+    assert "perl" in command_of(kivitendo)
+
+
 def the_web_interfaces_buttons(kivitendo: Inside) -> None:
     """ "stop" and "start", by the web server's user, as kivitendo calls them (c.9)."""
     machine = kivitendo.machine

@@ -450,6 +450,42 @@ def test_adopt_replaces_the_script_and_the_boot_script(system: Make) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("init", "path", "text", "calls"),
+    [
+        ("systemd", "/etc/systemd/system/kivi-jobs.service",
+         "[Service]\nExecStart=/var/www/kivitendo/scripts/task_server.pl start\n",
+         ["systemctl --root=ROOT disable kivi-jobs.service",
+          "systemctl --root=ROOT enable kivi-jobs.service"]),
+        ("sysv", "/etc/init.d/kivi-jobs",
+         '#!/bin/sh\nDAEMON="/var/www/kivitendo-erp/scripts/task_server.pl"\n',
+         ["update-rc.d -f kivi-jobs remove", "update-rc.d kivi-jobs defaults"]),
+    ],
+)  # fmt: skip
+def test_adopt_knows_a_boot_file_by_the_script_it_starts(
+    system: Make, init: str, path: str, text: str, calls: list[str]
+) -> None:
+    """Whatever its name: it would start and stop the service at the same time as ours."""
+    fake = system(init=init)
+    (fake.root / "var/www/kivitendo").symlink_to("/var/www/kivitendo-erp")
+    fake.file(path, text, 0o755)
+    # neither what only mentions the script nor what starts that of another kivitendo
+    folder = path.rpartition("/")[0]
+    suffix = ".service" if init == "systemd" else ""
+    fake.file(f"{folder}/backup{suffix}", "# /var/www/kivitendo-erp/scripts/task_server.pl\n"
+              "ExecStart=/srv/kivitendo/scripts/task_server.pl stop\n")  # fmt: skip
+    before = fake.listing()
+    for _ in range(2):
+        adopting.adopt(Options(root=fake.root), COMMANDS, print)
+        assert fake.text(f"{path}.orig") == text
+    assert calls[0] in fake.calls()
+    adopting.undo(fake.root, print, dry_run=False)
+    assert fake.calls()[-1] == calls[1]
+    uninstalled(fake, purge=True)
+    (fake.root / "etc/rc2.d/S01kivitendo-task-server").unlink(missing_ok=True)
+    assert fake.listing() == before
+
+
 def test_adopt_after_an_update_of_kivitendo_keeps_the_new_script(system: Make) -> None:
     fake = system()
     script = f"{fake.kivitendo}/scripts/task_server.pl"
