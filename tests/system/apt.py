@@ -20,6 +20,13 @@ REPOSITORY = "/srv/repository"
 OLDER = "0.8.0-1"
 QUIET = {"DEBIAN_FRONTEND": "noninteractive"}
 PACKAGES = ("debconf", "logrotate", "postgresql", "python3")
+# Says what there is of our package, besides kivitendo's own directory and the tests' files.
+FIND_OURS = (
+    "sh", "-c",
+    "find / \\( -path /proc -o -path /sys -o -path /dev -o -path /srv -o -path /tmp"
+    f" -o -path /run/systemd -o -path {DIRECTORY} \\) -prune"
+    f" -o -name '*kivitendo?task?server*' -print; debconf-show {NAME}",
+)  # fmt: skip
 # Not in the trees: apt finds them in the repository, and fetches them because our package needs
 # them. autopkgtest is for its own test.
 DOWNLOADED = (
@@ -162,9 +169,32 @@ def invoices(machine: Container) -> int:
     return int(query(machine, "SELECT count(*) FROM ar"))
 
 
-def running(machine: Container) -> bool:
-    """Whether the service says that it runs."""
-    return machine.run(NAME, "status", check=False).returncode == 0
+def running(machine: Container, instance: str = "kivitendo") -> bool:
+    """Whether an instance says that it runs."""
+    file = f"{DIRECTORY}/config/{instance}.conf"
+    return machine.run(NAME, "-c", file, "status", check=False).returncode == 0
+
+
+def pid(machine: Container, instance: str = "kivitendo") -> str:
+    """The process that an instance is, by its PID file."""
+    return machine.run("cat", f"{DIRECTORY}/users/pid/config.{instance}.conf.pid").stdout.strip()
+
+
+def failing_package(machine: Container, name: str, *fields: str) -> str:
+    """A package that cannot be installed; its path inside."""
+    folder = machine.root / "srv" / name
+    (folder / "DEBIAN").mkdir(parents=True)
+    control = (
+        f"Package: {name}", "Version: 99", "Architecture: all",
+        "Maintainer: nobody <no@example.org>", *fields, "Description: its preinst fails",
+    )  # fmt: skip
+    (folder / "DEBIAN/control").write_text("\n".join(control) + "\n")
+    preinst = folder / "DEBIAN/preinst"
+    preinst.write_text("#!/bin/sh\nexit 1\n")
+    preinst.chmod(0o755)
+    subprocess.run(["dpkg-deb", "--root-owner-group", "-b", folder, f"{folder}.deb"],
+                   check=True, capture_output=True)  # fmt: skip
+    return f"/srv/{name}.deb"
 
 
 def version(machine: Container) -> str:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator
 
 import pytest
+from kivitendo_fixture import DEFAULTS
 
 from system.apt import (
+    FIND_OURS,
     NAME,
     OLDER,
     OTHER,
@@ -16,12 +19,16 @@ from system.apt import (
     REPOSITORY,
     SETTINGS,
     Packages,
+    add_repository,
     apt,
+    base_of,
     booted,
     clean,
+    failing_package,
     invoices,
     make_folder,
     make_site,
+    pid,
     query,
     running,
     version,
@@ -102,8 +109,9 @@ def test_life_of_the_package(machine: Container) -> None:
 
     make_site(machine)
     site = machine.files(*NOT_OURS)
-    said = machine.run(NAME, "install").stdout
-    assert DIRECTORY in said  # found without a question
+    apt(machine, "purge", NAME)
+    said = apt(machine, "install", NAME)
+    assert f"kivitendo     {DIRECTORY} (holds kivitendo's own files" in said  # without a question
     until(lambda: invoices(machine) >= 31, "the orders that are due are billed")
     assert running(machine)
     assert machine.run("service", NAME, "status").returncode == 0
@@ -135,6 +143,7 @@ def test_life_of_the_package(machine: Container) -> None:
     apt(machine, "purge", NAME)
     left = {line for line in machine.files(*NOT_OURS) - before if DIRECTORY not in line}
     assert SETTINGS not in machine.run("cat", UCF).stdout
+    assert machine.run(*FIND_OURS).stdout == ""
     assert left == {"/var/www"}  # the test's own kivitendo is in it
     assert before - machine.files(*NOT_OURS) == set()
     ours = {line for line in machine.files(*NOT_OURS) - site if DIRECTORY in line}
@@ -143,7 +152,7 @@ def test_life_of_the_package(machine: Container) -> None:
     }  # fmt: skip
 
 
-@on(*SYSTEMS[:2])
+@on(*SYSTEMS)
 def test_upgrade_finishes_a_running_job(machine: Container, packages: Packages) -> None:
     """From an older version, with edited settings; and back to it."""
     apt(machine, "install", f"{NAME}={OLDER}")
@@ -179,11 +188,19 @@ def test_upgrade_finishes_a_running_job(machine: Container, packages: Packages) 
     if machine.init == "systemd":
         assert "# older" not in machine.run("cat", INSTANCE_UNIT).stdout
 
-    # what does not run is not started by an upgrade, and a downgrade works
-    machine.run("service", NAME, "stop")
+    # a downgrade works; what does not run is not started by it, what runs is started again
+    machine.run(NAME, "tenant", "add", "zweite", "--client", "Beispiel & Söhne KG")
+    until(lambda: running(machine, "zweite"), "the second instance runs")
+    second = pid(machine, "zweite")
+    if machine.init == "systemd":
+        machine.run("systemctl", "stop", f"{NAME}@kivitendo.service")
+    else:
+        machine.run("service", NAME, "stop", "kivitendo")
     apt(machine, "install", "--allow-downgrades", f"{NAME}={OLDER}")
     assert version(machine) == f"ii  {OLDER}"
     assert not running(machine)
+    assert running(machine, "zweite")
+    assert pid(machine, "zweite") != second
     if machine.init == "systemd":
         assert "# older" in machine.run("cat", INSTANCE_UNIT).stdout
     machine.run("service", NAME, "start")
@@ -238,21 +255,104 @@ def test_answers_given_beforehand(machine: Container) -> None:
     assert remembered(machine) == {"kivitendo_dir": OTHER, "run_as": "backup"}
 
 
-@on(SYSTEMS[0])
-def test_an_edited_boot_file_survives_upgrades(machine: Container) -> None:
+@on(*SYSTEMS[:2])
+def test_an_upgrade_or_a_removal_that_fails(machine: Container, packages: Packages) -> None:
+    """The version that stays is running again, and part of the boot process."""
     apt(machine, "install", NAME)
     make_site(machine)
     machine.run(NAME, "install")
-    machine.shell(f"sed -i 's/^RestartSec=.*/RestartSec=77/' {INSTANCE_UNIT}")
-    apt(machine, "install", "--reinstall", NAME)
-    assert "RestartSec=77" in machine.run("cat", INSTANCE_UNIT).stdout
-    assert running(machine)
-    # what the administrator has disabled stays disabled
-    machine.run("systemctl", "disable", "--now", f"{NAME}.service", f"{NAME}@kivitendo.service")
+    other = ("Conflicts", "Replaces", "Provides")
+    for package in (
+        failing_package(machine, NAME),
+        failing_package(machine, "other-task-server", *(f"{field}: {NAME}" for field in other)),
+    ):
+        before = pid(machine)
+        done = machine.run("dpkg", "-i", package, environment=QUIET, check=False)
+        assert done.returncode, done.stdout + done.stderr
+        assert version(machine) == f"ii  {packages.version}"
+        assert running(machine), done.stdout + done.stderr
+        assert pid(machine) != before
+    machine.shell(f"ls /etc/*.wants/{NAME}.service /etc/systemd/system/*.wants/{NAME}.service"
+                  f" /etc/rc2.d/S??{NAME} 2>/dev/null | grep .")  # fmt: skip
+
+
+@on(SYSTEMS[0])
+def test_what_the_administrator_decided_survives_upgrades(machine: Container) -> None:
+    apt(machine, "install", NAME)
+    make_site(machine)
+    machine.run(NAME, "install")
+    units = (f"{NAME}.service", f"{NAME}@kivitendo.service")
+    # disabled before the package's scripts have ever seen it enabled
+    machine.run("systemctl", "disable", "--now", *units)
     apt(machine, "install", "--reinstall", NAME)
     assert not running(machine)
-    state = machine.run("systemctl", "is-enabled", f"{NAME}.service", check=False)
-    assert state.stdout.strip() == "disabled"
+    assert enabled(machine, *units) == ["disabled", "disabled"]
+
+    # started all the same, so it is started again; with an edited unit, and settings as one may
+    # write them
+    machine.shell(f"sed -i 's/^RestartSec=.*/RestartSec=77/' {INSTANCE_UNIT}")
+    machine.shell(f"""sed -i -r 's/^(kivitendo_dir|run_as) = (.*)$/\\1="\\2" /' {SETTINGS}""")
+    settings = machine.run("cat", SETTINGS).stdout
+    assert f'kivitendo_dir="{DIRECTORY}" \n' in settings
+    machine.run("systemctl", "start", units[1])
+    before = pid(machine)
+    said = apt(machine, "install", "--reinstall", NAME)
+    assert "RestartSec=77" in machine.run("cat", INSTANCE_UNIT).stdout
+    assert machine.run("cat", SETTINGS).stdout == settings
+    assert running(machine), said
+    assert pid(machine) != before
+    assert enabled(machine, *units) == ["disabled", "disabled"]
+
+
+def enabled(machine: Container, *units: str) -> list[str]:
+    """What systemd says of units: enabled, disabled."""
+    return machine.run("systemctl", "is-enabled", *units, check=False).stdout.split()
+
+
+@on(SYSTEMS[0])
+def test_purging_follows_no_link_of_others(machine: Container) -> None:
+    """A tenant's configuration lies in a directory in which kivitendo's user can make links."""
+    apt(machine, "install", NAME)
+    make_site(machine)
+    machine.run(NAME, "install", "--no-start")
+    machine.run(NAME, "tenant", "add", "zweite", "--client", "Beispiel & Söhne KG")
+    machine.write("/srv/precious/zweite.conf", "precious")
+    machine.shell(f"mv {DIRECTORY}/config {DIRECTORY}/mine")
+    machine.run("ln", "-s", "/srv/precious", f"{DIRECTORY}/config")
+    machine.run("chown", "-h", "www-data", f"{DIRECTORY}/config")
+    said = apt(machine, "purge", NAME)
+    assert f"somebody else has made the link {DIRECTORY}/config" in said
+    assert machine.run("cat", "/srv/precious/zweite.conf").stdout == "precious"
+    assert machine.run(*FIND_OURS).stdout == ""
+
+
+def test_in_a_chroot(packages: Packages) -> None:
+    """No init runs, and the policy forbids to start anything: it is registered all the same."""
+    base = base_of("bookworm", "systemd")
+    machine = Container(base)
+    machine.mount()
+    try:
+        add_repository(machine.root, packages.repository(base))
+        policy = machine.root / "usr/sbin/policy-rc.d"
+        policy.write_text("#!/bin/sh\nexit 101\n")
+        policy.chmod(0o755)
+        config = machine.root / DIRECTORY.lstrip("/") / "config"
+        config.mkdir(parents=True)
+        (config / "kivitendo.conf.default").write_text(DEFAULTS)
+        (config / "kivitendo.conf").write_text("[authentication/database]\nuser = kivitendo\n")
+        machine.chroot("apt-get", "-q", "update")
+        install = ("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-y",
+                   "--no-install-recommends")  # fmt: skip
+        done = machine.chroot(*install, "install", NAME)
+        wants = machine.root / "etc/systemd/system/multi-user.target.wants"
+        assert (wants / f"{NAME}.service").is_symlink(), done.stdout + done.stderr
+        assert "did not start" not in done.stderr
+        machine.chroot(*install, "install", "--reinstall", NAME)
+        machine.chroot(*install, "purge", NAME)
+        shutil.rmtree(config.parent)
+        assert machine.chroot(*FIND_OURS).stdout == ""
+    finally:
+        machine.unmount()
 
 
 @on(SYSTEMS[0])
