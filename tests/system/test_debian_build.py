@@ -14,6 +14,7 @@ import pytest
 
 from system.apt import (
     NAME,
+    OLDER,
     Packages,
     add_repository,
     base_of,
@@ -127,19 +128,35 @@ def test_the_repository_serves_every_architecture(packages: Packages, tmp_path: 
     assert "Candidate: (none)" in ask("apt-cache", "policy", "python3-psycopg2")
 
 
-def test_piuparts(packages: Packages, tmp_path: Path) -> None:
-    """Installed, removed, installed again and purged, nothing is left over."""
+@pytest.mark.parametrize(
+    ("options", "passed"),
+    [
+        (("--no-upgrade-test", "--install-remove-install"), "Installation and purging test"),
+        (("--no-install-purge-test",), "Installation, upgrade and purging tests"),
+    ],
+    ids=["installed-again", "upgraded"],
+)
+def test_piuparts(
+    packages: Packages, tmp_path: Path, options: tuple[str, ...], passed: str
+) -> None:
+    """Installed, removed and installed again, or upgraded, then purged: nothing is left over."""
     base = base_of("bookworm", "systemd")
     machine = Container(base)
     machine.mount()
     try:
         add_repository(machine.root, packages.repository(base))
+        # what piuparts upgrades is what apt installs by the name
+        pin = f"Package: {NAME}\nPin: version {OLDER}\nPin-Priority: 1001\n"
+        (machine.root / "etc/apt/preferences.d/older").write_text(pin)
         done = subprocess.run(
             ["piuparts", "--existing-chroot", machine.root, "--keep-sources-list",
-             "--distribution", "stable", "--no-upgrade-test", "--no-eatmydata",
-             "--install-remove-install", "--tmpdir", tmp_path, packages.deb],
+             "--distribution", "stable", "--no-eatmydata", *options, "--tmpdir", tmp_path,
+             packages.deb],
             capture_output=True, text=True, check=False, env=system_python(tmp_path),
         )  # fmt: skip
     finally:
         machine.unmount()
     assert done.returncode == 0, done.stdout[-6000:]
+    assert f"PASS: {passed}." in done.stdout
+    upgraded = f"Unpacking {NAME} ({packages.version}) over ({OLDER})"
+    assert (upgraded in done.stdout) == ("--no-upgrade-test" not in options)
