@@ -37,12 +37,13 @@ def copy_of_checkout(folder: Path) -> Path:
 
 
 def test_two_builds_are_identical(packages: Packages, tmp_path: Path) -> None:
-    """Another checkout, with other times of its files, time zone and umask change no bit of it."""
+    """Other times of the files, another time zone, umask, and no lists of apt: no bit changes."""
     checkout = copy_of_checkout(tmp_path)
     subprocess.run(["find", checkout, "-name", "*.py", "-exec", "touch", "-d", "2001-01-01", "{}",
                     "+"], check=True)  # fmt: skip
     tool("build-deb", "--output", tmp_path / "out", checkout=checkout, cwd="/",
-         env={**os.environ, "TZ": "Asia/Tokyo"}, umask=0o077)  # fmt: skip
+         env={**os.environ, "TZ": "Asia/Tokyo", "APT_CONFIG": str(other_apt(packages, tmp_path))},
+         umask=0o077)  # fmt: skip
     built = packages.deb.parent
     # the others tell when and where it was built
     names = sorted(path.name for path in built.iterdir()
@@ -111,21 +112,31 @@ def test_a_dependency_without_a_package_becomes_one(tmp_path: Path) -> None:
     assert "python3-kts-little" in depends
 
 
-def test_the_repository_serves_every_architecture(packages: Packages, tmp_path: Path) -> None:
-    """An apt for arm64 verifies it, and finds our package but none of amd64."""
-    for folder in ("etc", "lists/partial", "cache"):
-        (tmp_path / folder).mkdir(parents=True)
+def other_apt(packages: Packages, folder: Path, *more: str) -> Path:
+    """The configuration of an apt that has our repository as its only source, and no lists yet."""
+    for name in ("etc", "lists/partial", "cache"):
+        (folder / name).mkdir(parents=True)
     repository = packages.repository(base_of("bookworm", "systemd"))
     line = f"deb [signed-by={repository}/{NAME}.gpg] file:{repository} ./\n"
-    (tmp_path / "etc/sources.list").write_text(line)
-    options = ["-o", f"Dir::Etc={tmp_path}/etc", "-o", f"Dir::State::lists={tmp_path}/lists",
-               "-o", "Dir::State::status=/dev/null", "-o", f"Dir::Cache={tmp_path}/cache",
-               "-o", "APT::Architecture=arm64", "-o", "APT::Architectures=arm64",
-               "-o", "APT::Sandbox::User=root"]  # fmt: skip
+    (folder / "etc/sources.list").write_text(line)
+    settings = (f'Dir::Etc "{folder}/etc"', f'Dir::State::lists "{folder}/lists"',
+                'Dir::State::status "/dev/null"', f'Dir::Cache "{folder}/cache"',
+                'APT::Sandbox::User "root"', *more)  # fmt: skip
+    file = folder / "apt.conf"
+    file.write_text("".join(f"{setting};\n" for setting in settings))
+    return file
+
+
+def test_the_repository_serves_every_architecture(packages: Packages, tmp_path: Path) -> None:
+    """An apt for arm64 verifies it, and finds our package but none of amd64."""
+    arm64 = ('APT::Architecture "arm64"', 'APT::Architectures "arm64"')
+    configuration = other_apt(packages, tmp_path, *arm64)
 
     def ask(*argv: str) -> str:
-        done = subprocess.run([*argv, *options], capture_output=True, text=True, check=False,
-                              env=system_python(tmp_path))  # fmt: skip
+        done = subprocess.run(
+            argv, capture_output=True, text=True, check=False,
+            env={**system_python(tmp_path), "APT_CONFIG": str(configuration)},
+        )  # fmt: skip
         assert done.returncode == 0, done.stderr
         return done.stdout
 
