@@ -303,6 +303,14 @@ def test_what_the_administrator_decided_survives_upgrades(machine: Container) ->
     assert pid(machine) != before
     assert enabled(machine, *units) == ["disabled", "disabled"]
 
+    # settings that cannot be used are no reason to leave it stopped: its unit is as it was
+    machine.shell(f"sed -i 's/^run_as.*/run_as = root/' {SETTINGS}")
+    before = pid(machine)
+    said = apt(machine, "install", "--reinstall", NAME)
+    assert "the boot files are still those of before" in said
+    assert running(machine), said
+    assert pid(machine) != before
+
 
 def enabled(machine: Container, *units: str) -> list[str]:
     """What systemd says of units: enabled, disabled."""
