@@ -22,6 +22,7 @@ from kivitendo_task_server.templating import templates_directory
 NAME = "kivitendo-task-server"
 UMBRELLA = f"{NAME}.service"
 UNITS = "/etc/systemd/system"
+PACKAGED_UNITS = "/usr/lib/systemd/system"
 DROP_INS = f"{UNITS}/{NAME}@.service.d"
 INIT_SCRIPT = f"/etc/init.d/{NAME}"
 TMPFILES = f"/etc/tmpfiles.d/{NAME}.conf"
@@ -83,6 +84,15 @@ def unit_name(instance: str) -> str:
 def path_unit_name(instance: str) -> str:
     """The systemd unit that answers the web interface's start requests (``adopt``)."""
     return f"{NAME}@{instance}.path"
+
+
+def packaged_umbrella(user: str, group: str) -> str:
+    """The umbrella as the RPM packages it, for the web server's user of the distribution.
+
+    Where it is just what the installer would write, the installer writes none.
+    """
+    values = {"user": user, "group": group, "protect_home": "yes"}
+    return render(f"systemd/{UMBRELLA}", values)
 
 
 def boot_files(
@@ -149,8 +159,10 @@ def _systemd_files(
         return BootFile(f"{UNITS}/{name}", render(f"systemd/{name}", values))
 
     sendmail = "sendmail.conf" if installation.sendmail.value else "sendmail.conf.example"
+    umbrella = unit(UMBRELLA)
     files = [
-        unit(UMBRELLA),
+        # one that is there is kept up to date: it is the one that counts, and may have been edited
+        *([umbrella] if host.has(umbrella.path) or not _is_packaged(host, umbrella) else []),
         unit(f"{NAME}-wait.service"),
         unit(f"{NAME}@.service"),
         BootFile(f"{DROP_INS}/{sendmail}", render("systemd/sendmail.conf", values)),
@@ -166,6 +178,12 @@ def _systemd_files(
         text = render("tmpfiles/kivitendo-task-server.conf", values)
         files.append(BootFile(TMPFILES, text))
     return files
+
+
+def _is_packaged(host: Host, unit: BootFile) -> bool:
+    """Whether a package has brought the very same unit."""
+    packaged = host.root / PACKAGED_UNITS.lstrip("/") / Path(unit.path).name
+    return packaged.is_file() and packaged.read_bytes() == unit.text.encode()
 
 
 def _sysv_files(

@@ -115,9 +115,10 @@ def make_fedora(machine: Container, repositories: Path) -> None:
 
 
 def call_it(machine: Container, distribution: str) -> None:
-    """So that the installer takes it for one of that family."""
+    """So that the installer takes it for one of that family; nothing is enabled by itself there."""
     release = machine.root / "usr/lib/os-release"
     release.write_text(re.sub("(?m)^ID=.*$", f"ID={distribution}", release.read_text()))
+    put(machine, "/usr/lib/systemd/system-preset/99-default-disable.preset", "disable *\n")
 
 
 def repository_file(name: str) -> str:

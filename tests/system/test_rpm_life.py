@@ -120,6 +120,7 @@ def test_with_systemd(machine: Container) -> None:
     an_upgrade_loses_nothing(
         machine, lambda: state(machine, "is-active", INSTANCE) == "deactivating"
     )
+    assert state(machine, "is-enabled", UMBRELLA) == "enabled"
     what_is_disabled_stays_disabled(machine)
 
     # edited: a line of the administrator's, besides what the installer has found out

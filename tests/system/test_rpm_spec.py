@@ -15,6 +15,7 @@ from kivitendo_task_server.installer.installation import _WEB_USERS
 
 RPM = Path(__file__).parents[2] / "rpm"
 SPEC = RPM / "kivitendo-task-server.spec"
+UNIT = "kivitendo-task-server.service"
 
 # Files of macros, each of which names itself in a comment: it is seen where it was used.
 MACROS = {
@@ -61,6 +62,7 @@ def test_the_user_on_fedora_is_the_installers() -> None:
     assert (kind, number) == ("u", "48")
     assert user == _WEB_USERS["redhat"][0]
     assert line in section(rendered("fedora"), "pre")
+    assert f'packaged_umbrella("{user}", "{user}")' in rendered("fedora")
 
 
 def test_opensuse() -> None:
@@ -68,6 +70,7 @@ def test_opensuse() -> None:
     assert "# pyproject_wheel\n" in text  # rpmspec leaves out the name of the section after %prep
     assert re.search(r"^Group: +System/Daemons$", text, re.M)
     assert re.search(rf"^Requires: +user\({_WEB_USERS['suse'][0]}\)$", text, re.M)
+    assert f'packaged_umbrella("{_WEB_USERS["suse"][0]}", "www")' in section(text, "install")
     assert re.search(r"^Requires: +python3dist\(psycopg2\) >= 2.9$", text, re.M)
     assert "sysusers.d" not in text
     assert "/etc/sysconfig/services" in section(text, "pre")
@@ -84,9 +87,13 @@ def test_opensuse_requires_all_that_setup_names() -> None:
 
 
 @pytest.mark.parametrize("distribution", MACROS)
-@pytest.mark.parametrize("name", ["pre", "post", "posttrans", "preun"])
+@pytest.mark.parametrize("name", ["pre", "post", "posttrans", "preun", "postun"])
 def test_scripts_are_sound(distribution: str, name: str) -> None:
-    script = section(rendered(distribution), name)
+    text = rendered(distribution)
+    if name == "postun" and distribution == "debian":
+        assert "%postun" not in text
+        return
+    script = section(text, name)
     assert script.rstrip().endswith("exit 0")
     done = subprocess.run(["sh", "-n"], input=script, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -100,6 +107,55 @@ def test_files_of_every_distribution(distribution: str) -> None:
     assert "/tmpfiles.d/kivitendo-task-server.conf\n" in files
     assert "%dir /var/lib/kivitendo-task-server\n" in files
     assert "systemctl enable" not in text
+
+
+@pytest.mark.parametrize("distribution", MACROS)
+def test_the_packaged_unit_is_seen_to_by_the_macros_of_the_family(distribution: str) -> None:
+    """Which are named by the policies; no macro restarts, as %pre and %posttrans do."""
+    text = rendered(distribution)
+    macros = {
+        "fedora": {"post": "systemd_post", "preun": "systemd_preun", "postun": "systemd_postun"},
+        "opensuse": {
+            "pre": "service_add_pre", "post": "service_add_post", "preun": "service_del_preun",
+            "postun": "service_del_postun_without_restart",
+        },
+        "debian": {},
+    }[distribution]  # fmt: skip
+    for name, macro in macros.items():
+        assert f"# {macro} {UNIT}\n" in section(text, name)
+    assert (f"/usr/lib/systemd/system/{UNIT}\n" in section(text, "files")) is bool(macros)
+    assert set(re.findall(rf"^# (\w+) {UNIT}$", text, re.M)) == set(macros.values())
+
+
+@pytest.mark.parametrize("distribution", ["fedora", "opensuse"])
+def test_a_new_unit_is_set_to_its_preset(tmp_path: Path, distribution: str) -> None:
+    """Once, and never one that somebody may have enabled."""
+    calls = recording(tmp_path, "systemctl")
+    scripts = [
+        # nothing of ours runs here, whatever this machine is
+        re.sub("(?=/etc/|/usr/lib/systemd/|/run/)", str(tmp_path), section(text, name))
+        for text in [rendered(distribution).replace("systemd-sysusers", "true")]
+        for name in ("pre", "post")
+    ]
+    packaged, own = (tmp_path / f"{folder}/systemd/system" for folder in ("usr/lib", "etc"))
+    for folder in (packaged, own):
+        folder.mkdir(parents=True)
+
+    def installed(number: int, *before: Path) -> list[str]:
+        for folder in (packaged, own):
+            (folder / UNIT).unlink(missing_ok=True)
+        for folder in before:
+            (folder / UNIT).touch()
+        pre, post = scripts
+        said = run(pre, number, tmp_path, calls)
+        (packaged / UNIT).touch()
+        said += run(post, number, tmp_path, calls)
+        return [line for line in said.splitlines() if "preset" in line]
+
+    assert installed(1) == [f"--no-reload preset {UNIT}"]
+    assert installed(2, packaged) == []  # an upgrade
+    assert installed(1, own) == []  # our installer was there before the package
+    assert installed(2, packaged, own) == []  # the service has another user
 
 
 @pytest.mark.parametrize(

@@ -69,10 +69,12 @@ def test_into_a_tree_with_systemd(root: Container, ours: list[Path]) -> None:
     ]
 
 
+@pytest.mark.parametrize("name", ["first", "second"])
 def test_nothing_is_enabled_without_a_valid_configuration(
-    root: Container, ours: list[Path]
+    root: Container, repositories: Path, name: str
 ) -> None:
-    """What nobody has edited leaves no trace, either."""
+    """Neither by our installer nor, with the package as built on Fedora, by the family's macros."""
+    ours = [repositories / name / "dnf", repositories / "debian"]
     put(root, f"{DIRECTORY}/config/kivitendo.conf", "[task_server]\nmax_parallel_tenants = many\n")
     said = dnf_from_outside(root, ours, "install", NAME)
     assert "not enabled and not started: there is no valid configuration yet" in said
@@ -92,12 +94,20 @@ def test_into_a_tree_of_opensuses(root: Container, rpm_folder: Path, repositorie
     sources = [packages, repositories / "debian"]
     said = dnf_from_outside(root, sources, "install", NAME)
     assert "system-user-wwwrun" in said
+    # the packaged unit is just what the installer would have written
+    packaged = root.root / f"usr/lib/systemd/system/{NAME}.service"
+    assert re.search("^User=wwwrun$", packaged.read_text(), re.M)
+    assert not (root.root / f"{UNITS}/{NAME}.service").exists()
     unit = (root.root / f"{UNITS}/{NAME}@.service").read_text()
     assert re.search("^User=wwwrun$", unit, re.M)
     assert re.search("^Group=www$", unit, re.M)
-    assert (root.root / f"{UNITS}/multi-user.target.wants/{NAME}.service").is_symlink()
+    enabled = root.root / f"{UNITS}/multi-user.target.wants/{NAME}.service"
+    assert enabled.is_symlink()
+    dnf_from_outside(root, sources, "reinstall", NAME)
+    assert enabled.is_symlink()  # only a new unit is set to its preset
     dnf_from_outside(root, sources, "remove", NAME)
     assert list((root.root / UNITS).rglob(f"{NAME}*")) == []
+    assert not packaged.exists()
 
 
 def test_what_nobody_signed_is_refused(
@@ -111,6 +121,20 @@ def test_what_nobody_signed_is_refused(
     with pytest.raises(AssertionError, match=r"Package kivitendo-task-server.* is not signed"):
         dnf_from_outside(root, [place, repositories / "debian"], "install", NAME)
     assert not (root.root / f"usr/bin/{NAME}").exists()
+
+
+def test_a_repository_that_somebody_changed_is_refused(
+    root: Container, repositories: Path, tmp_path: Path
+) -> None:
+    """Its index is signed as well: no package can be left out or brought back."""
+    place = tmp_path / "changed"
+    shutil.copytree(repositories / "first/dnf", place)
+    checked = [place], "--setopt=0.repo_gpgcheck=1", "--setopt=0.skip_if_unavailable=0"
+    assert NAME in dnf_from_outside(root, *checked, "repoquery", NAME)
+    index = place / "repodata/repomd.xml"
+    index.write_text(index.read_text().replace("<revision>", "<revision>1"))
+    with pytest.raises(AssertionError, match=r"repomd\.xml GPG signature verification error"):
+        dnf_from_outside(root, *checked, "repoquery", NAME)
 
 
 def test_what_is_missing_is_named(root: Container, repositories: Path) -> None:

@@ -15,6 +15,12 @@ from kivitendo_task_server.errors import (
     TaskServerError,
 )
 from kivitendo_task_server.installer import adopt as adopting
+from kivitendo_task_server.installer.boot import (
+    PACKAGED_UNITS,
+    UMBRELLA,
+    packaged_umbrella,
+    unit_name,
+)
 from kivitendo_task_server.installer.install import Options, install, uninstall
 from kivitendo_task_server.installer.tree import FileError, Tree
 
@@ -55,6 +61,23 @@ def test_systemd(system: Make) -> None:
         assert line in settings.splitlines()
     assert "not started: this is not the running system" in lines
     assert any(line.startswith("distribution  debian (/etc/os-release") for line in lines)
+
+
+def test_the_unit_of_a_package_is_not_written_again(system: Make) -> None:
+    """It counts only as long as there is none in /etc, which is needed for another user."""
+    fake = system("fedora")
+    fake.file(f"{PACKAGED_UNITS}/{UMBRELLA}", packaged_umbrella("apache", "apache"))
+    installed(fake)
+    assert not (fake.root / UNIT[1:]).exists()
+    assert fake.calls() == [f"systemctl --root=ROOT enable {UMBRELLA} {unit_name('kivitendo')}"]
+    fake.program("systemd-sysusers")
+    installed(fake, run_as="kivitendo")
+    assert "\nUser=kivitendo\n" in fake.text(UNIT)
+    installed(fake, run_as="apache")
+    assert "\nUser=apache\n" in fake.text(UNIT)
+    uninstalled(fake)
+    assert not (fake.root / UNIT[1:]).exists()
+    assert (fake.root / PACKAGED_UNITS[1:] / UMBRELLA).exists()
 
 
 @pytest.mark.parametrize(
