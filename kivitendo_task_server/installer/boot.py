@@ -86,13 +86,12 @@ def path_unit_name(instance: str) -> str:
     return f"{NAME}@{instance}.path"
 
 
-def packaged_umbrella(user: str, group: str) -> str:
+def packaged_umbrella(user: str) -> str:
     """The umbrella as the RPM packages it, for the web server's user of the distribution.
 
     Where it is just what the installer would write, the installer writes none.
     """
-    values = {"user": user, "group": group, "protect_home": "yes"}
-    return render(f"systemd/{UMBRELLA}", values)
+    return render(f"systemd/{UMBRELLA}", {"user": user, "protect_home": "yes"})
 
 
 def boot_files(

@@ -25,10 +25,10 @@ License: MIT
 BuildArch: noarch
 Provides: user(wwwrun) group(www)
 %description
-For tests.
+For tests. Its system-user-wwwrun.conf has: g www; u wwwrun; m wwwrun www.
 %pre
 groupadd -r www
-useradd -r -g www wwwrun
+useradd -r -U -G www wwwrun
 %files
 """
 
@@ -100,7 +100,7 @@ def test_into_a_tree_of_opensuses(root: Container, rpm_folder: Path, repositorie
     assert not (root.root / f"{UNITS}/{NAME}.service").exists()
     unit = (root.root / f"{UNITS}/{NAME}@.service").read_text()
     assert re.search("^User=wwwrun$", unit, re.M)
-    assert re.search("^Group=www$", unit, re.M)
+    assert re.search("^Group=wwwrun$", unit, re.M)  # the other one is added by systemd
     enabled = root.root / f"{UNITS}/multi-user.target.wants/{NAME}.service"
     assert enabled.is_symlink()
     dnf_from_outside(root, sources, "reinstall", NAME)

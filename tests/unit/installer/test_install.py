@@ -66,7 +66,7 @@ def test_systemd(system: Make) -> None:
 def test_the_unit_of_a_package_is_not_written_again(system: Make) -> None:
     """It counts only as long as there is none in /etc, which is needed for another user."""
     fake = system("fedora")
-    fake.file(f"{PACKAGED_UNITS}/{UMBRELLA}", packaged_umbrella("apache", "apache"))
+    fake.file(f"{PACKAGED_UNITS}/{UMBRELLA}", packaged_umbrella("apache"))
     installed(fake)
     assert not (fake.root / UNIT[1:]).exists()
     assert fake.calls() == [f"systemctl --root=ROOT enable {UMBRELLA} {unit_name('kivitendo')}"]
