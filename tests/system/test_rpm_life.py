@@ -135,10 +135,23 @@ def test_with_systemd(machine: Container) -> None:
     assert re.search(rf"^kivitendo_dir = {KIVITENDO}$", saved, re.M)
     assert machine.shell(f"ls -d /var/lib/{NAME} /run/{NAME}* 2>/dev/null || :") == ""
 
-    # kivitendo is there and configured: found, enabled and started without a question
-    dnf(machine, "install", NAME)
+    # kivitendo is there and configured: found, enabled and started without a question; its user is
+    # the web server's, so that the packaged unit is the one that counts
+    machine.shell(f"cd {KIVITENDO} && chown -R apache users && chgrp -R apache config")
+    dnf(machine, "--enablerepo=second", "install", NAME)
     assert state(machine, "is-enabled", INSTANCE) == "enabled"
     until(lambda: state(machine, "is-active", INSTANCE) == "active", "started by the package")
+    assert state(machine, "is-enabled", UMBRELLA) == "enabled"
+    fragment = machine.run("systemctl", "show", "-P", "FragmentPath", UMBRELLA).stdout
+    assert fragment.endswith(f"/lib/systemd/system/{UMBRELLA}\n")
+    old = main_pid(machine)
+    machine.run("systemctl", "restart", UMBRELLA)
+    until(lambda: main_pid(machine) not in (old, ""), "the unit stands for its instances")
+    dnf(machine, "--enablerepo=second", "reinstall", NAME)
+    assert state(machine, "is-enabled", UMBRELLA) == "enabled"
+    dnf(machine, "remove", NAME)
+    assert processes(machine) == ""
+    assert machine.shell(f"find /etc/systemd /usr/lib/systemd -name '{NAME}*'") == ""
 
 
 def what_is_disabled_stays_disabled(machine: Container) -> None:
