@@ -24,6 +24,8 @@ PACKAGES = ("debconf", "logrotate", "postgresql", "python3")
 FIND_OURS = (
     "sh", "-c",
     "find / \\( -path /proc -o -path /sys -o -path /dev -o -path /srv -o -path /tmp"
+    # systemd removes a unit's own folder there when it finds the time
+    " -o -path '/var/tmp/systemd-private-*'"
     f" -o -path /run/systemd -o -path {DIRECTORY} \\) -prune"
     f" -o -name '*kivitendo?task?server*' -print; debconf-show {NAME}",
 )  # fmt: skip
