@@ -6,9 +6,11 @@ import secrets
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import TypeAlias, TypeVar
 
 import psycopg2
@@ -101,13 +103,13 @@ def _first_call(stage: Stage, configuration: Path, tenants: Tenants, note: Note)
 def _second_call(stage: Stage, configuration: Path, tenants: Tenants, note: Note) -> list[str]:
     databases = [access for _, access in tenants]
     before = [_read(access, report.read_invoices) for access in databases]
-    already = len(_runs(tenants))
+    already = Counter(name for name, _ in _runs(tenants))
     note("making the invoice jobs due once more, and starting the service again")
     make_due(databases, "CreatePeriodicInvoices")
     ran = run_until_idle(configuration, databases, stage.folder / SERVICE_LOG, note)
     note(f"all due jobs done {ran.seconds:.1f} s after its start; stopped it")
     _headline("The second call")
-    print(report.runs_table(_runs(tenants)[already:]))
+    print(report.runs_table(_runs(tenants, already)))
     print()
     faults = []
     for (company, access), known in zip(tenants, before, strict=True):
@@ -167,12 +169,17 @@ def _read(access: DatabaseAccess, query: Callable[[Connection], list[Row]]) -> l
         connection.close()
 
 
-def _runs(tenants: Tenants) -> list[tuple[str, report.Run]]:
-    """All history rows with their tenant, in the order they were run."""
+def _runs(
+    tenants: Tenants, already: Mapping[str, int] = MappingProxyType({})
+) -> list[tuple[str, report.Run]]:
+    """History rows with their tenant, in the order they were run.
+
+    ``already``: tenant -> how many of its first ones are to be left out.
+    """
     runs = [
         (company.name, run)
         for company, access in tenants
-        for run in _read(access, report.read_runs)
+        for run in _read(access, report.read_runs)[already.get(company.name, 0) :]
     ]
     return sorted(runs, key=lambda pair: pair[1].run_at)
 

@@ -121,6 +121,11 @@ def test_shows_what_the_service_did(environment: dict[str, str], temporary: Path
     assert "failure   1 failed, 31 invoices posted" in history
     assert history.count("CreatePeriodicInvoices") == 2
     assert history.count("Probelauf in Ordnung") == 2
+    second = section(done.stdout, "The second call")
+    assert [line.rpartition("  ")[2] for line in second] == [
+        "1 failed, 1 skipped",
+        "nothing was due",
+    ]
     assert left_over(temporary) == []
 
 
