@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import stat
 from collections import deque
@@ -53,7 +52,7 @@ def _follow(file: Path, points: dict[Path, set[str]]) -> None:
 
 
 def fingerprint(file: Path) -> bytes:
-    """A digest of the file's content, or why there is none; the same as long as both are.
+    """The file's content, or why there is none; the same as long as both are.
 
     The content and not its time of change counts: two changes within a tick of the kernel's clock
     can have the same time and size, and a touched file has not changed.
@@ -66,7 +65,8 @@ def fingerprint(file: Path) -> bytes:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             return b"not a file"
         with os.fdopen(descriptor, "rb", closefd=False) as opened:
-            return hashlib.file_digest(opened, "sha256").digest()
+            # some kilobytes; a digest would need hashlib, and with it OpenSSL in the idle service
+            return b"content " + opened.read()
     except OSError as error:
         return errno.errorcode.get(error.errno or 0, "?").encode()
     finally:

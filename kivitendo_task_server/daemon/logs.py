@@ -28,11 +28,13 @@ def daemon_target(settings: Settings, kivitendo_dir: Path) -> tuple[LogTarget, s
 
     Call with the rights the service will have. Raises ConfigurationError if there is neither.
     """
+    from kivitendo_task_server.log_file import check_writable  # the foreground needs none of it
+
     debug = settings.task_server.debug
     # relative to the kivitendo directory, not to wherever the process happens to be
     file = kivitendo_dir / settings.debug.file_name
     try:
-        log.check_writable(file)
+        check_writable(file)
     except ConfigurationError as problem:
         if not log.SYSLOG_SOCKET.exists():
             raise

@@ -31,6 +31,7 @@ from kivitendo_task_server.errors import ControlError, TaskServerError, not_load
 from kivitendo_task_server.log import LogTarget, fields, logger
 from kivitendo_task_server.scheduling import signals
 from kivitendo_task_server.scheduling.spawner import fork_spawner
+from kivitendo_task_server.without_ssl import import_without_ssl
 
 READY_TIMEOUT = 90
 """Seconds that ``start`` waits; more than every time-out of a database connection together."""
@@ -227,6 +228,7 @@ def _serve(plan: Plan, reporter: Reporter) -> int:
     if plan.run_job is None:
         # it loads what workers need while we load what the supervisor needs
         spawner = fork_spawner()
+        import_without_ssl("asyncio")
         from kivitendo_task_server.scheduling import supervisor
 
         return supervisor.serve(

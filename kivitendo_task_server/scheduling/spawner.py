@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from kivitendo_task_server.scheduling.messages import INTERRUPT
+from kivitendo_task_server.without_ssl import import_without_ssl
 
 _PR_SET_PDEATHSIG = 1
 GRACE = 5.0  # seconds between INTERRUPT and SIGKILL for workers whose supervisor is gone
@@ -32,8 +33,7 @@ def fork_spawner() -> tuple[int, socket.socket]:
 
     It keeps nothing of what is open but the standard descriptors, in particular no lock.
     """
-    import psycopg2  # noqa: F401 - both sides need it: loaded before they part, it is shared
-
+    import_without_ssl("psycopg2")  # both sides need it: loaded before they part, it is shared
     inherited = _open_descriptors()
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     gc.freeze()  # what is there now stays shared between the processes

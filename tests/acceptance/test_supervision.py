@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -54,6 +55,19 @@ def test_a_busy_tenant_holds_up_nobody_and_wake_ups_are_not_lost(
         assert not finished(tenant.access, sleeping)
         # the wake-up came while the tenant's job ran: no minute has to pass for the other one
         until(lambda: finished(tenant.access, same))
+        assert service.stop() == 0
+
+
+def test_an_idle_service_has_loaded_nothing_for_encryption(tenant: OneTenant) -> None:
+    """Python's ssl and its libcrypto are memory for nothing: libpq brings its own."""
+    tenant.add()
+    with real_service(tenant.installation) as service:
+        until(lambda: statuses(tenant.access) == ["success"])
+        until(lambda: len(service.children()) == 1)  # the worker has gone
+        for pid in (service.process.pid, *service.children()):
+            loaded = Path(f"/proc/{pid}/maps").read_text()
+            assert "/_psycopg." in loaded
+            assert not re.search(r"/_(ssl|hashlib)\.", loaded)
         assert service.stop() == 0
 
 

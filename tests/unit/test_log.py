@@ -13,6 +13,7 @@ import pytest
 from kivitendo_task_server import log
 from kivitendo_task_server.daemon import logs
 from kivitendo_task_server.errors import ConfigurationError, DatabaseError
+from kivitendo_task_server.log_file import check_writable
 
 
 @pytest.fixture(autouse=True)
@@ -147,7 +148,7 @@ def test_root_follows_no_link_in_another_users_folder(tmp_path: Path) -> None:
     for name, make in (("soft", os.symlink), ("hard", os.link)):
         make(target, folder / name)
         with pytest.raises(ConfigurationError):
-            log.check_writable(folder / name)
-    log.check_writable(folder / "new.log")
+            check_writable(folder / name)
+    check_writable(folder / "new.log")
     assert (folder / "new.log").stat().st_uid == 65534, "kivitendo must be able to go on writing it"
     assert target.read_text() == "root\n"
