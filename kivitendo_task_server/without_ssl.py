@@ -14,8 +14,11 @@ import sys
 def import_without_ssl(name: str) -> None:
     """Import ``asyncio`` or ``psycopg2`` as in a Python without ``ssl``, which both provide for.
 
-    Nothing to do if it, or ``ssl``, is loaded already. Not for modules that import others of ours.
+    Where it is loaded already, nothing is done; where ``ssl`` is, that is used. Not for modules
+    that import others of ours.
     """
+    if name in sys.modules:
+        return
     if "ssl" in sys.modules:
         importlib.import_module(name)
         return

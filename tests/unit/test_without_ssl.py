@@ -54,3 +54,15 @@ def test_ssl_is_there_again_after_a_module_that_cannot_be_imported() -> None:
         )
         == "no_such_module"
     )
+
+
+def test_a_module_that_is_loaded_stays_as_it_is() -> None:
+    assert (
+        outcome_of(
+            "import asyncio, sys\n"
+            "from kivitendo_task_server.without_ssl import import_without_ssl\n"
+            "import_without_ssl('asyncio')\n"
+            "print(sys.modules['asyncio'] is asyncio, sys.modules['ssl'] is not None)"
+        )
+        == "True True"
+    )
