@@ -145,7 +145,7 @@ def _check(arguments: argparse.Namespace) -> int:
     loaded = _configuration(arguments, target)
     troubles = check(loaded.settings, target.location.kivitendo_dir)
     _say("Configuration looks okay")
-    control.status(target.pid_file, _say)
+    control.say_whether_running(target.pid_file, _say)
     if troubles:
         lines = "".join(f"\n  {trouble}" for trouble in troubles)
         raise TaskServerError(f"no jobs would run for {_tenants(len(troubles))}:{lines}")

@@ -52,6 +52,17 @@ def controlled_pid_file(kivitendo_dir: Path, config_file: Path | None) -> Path:
     return paths[0]
 
 
+def say_whether_running(pid_file: Path, say: Say) -> None:
+    """What ``check`` says of the service: to it, one that has left its PID file just does not run.
+
+    Scripts know its output from kivitendo's own (c.2), which differs from that of ``status``.
+    """
+    found = pidfile.inspect(pid_file)
+    if found.state is State.EMPTY:
+        raise pidfile.refusal(pid_file, found)
+    say(f"{NAME} running - pid {found.pid}" if found.alive else f"No {NAME} running")
+
+
 def status(pid_file: Path, say: Say) -> int:
     """Say whether the service runs; 0 running, 1 dead but its PID file is left, 3 not running."""
     found = pidfile.inspect(pid_file)

@@ -115,6 +115,9 @@ def test_stale(installation: KivitendoDir, content: str) -> None:
     installation.pid_file.write_text(content)
     status = installation.run("status")
     assert (status.returncode, lines(status)[0]) == (1, f"{P} dead")
+    check = installation.run("check")  # has another word for it than status (c.2)
+    assert (check.returncode, check.stderr) == (0, "")
+    assert lines(check) == ["Configuration looks okay", f"No {P} running"]
     stop = installation.run("stop")
     assert (stop.returncode, lines(stop)) == (0, [f"No {P} running"])
     assert not installation.pid_file.exists()
@@ -303,6 +306,8 @@ def test_locked_by_a_process_that_does_not_exist_here(installation: KivitendoDir
     with holder(installation.pid_file, "2147483647\n") as process:
         status = installation.run("status")
         assert (status.returncode, lines(status)[0]) == (1, f"{P} dead")
+        check = installation.run("check")
+        assert (check.returncode, lines(check)[-1]) == (0, f"No {P} running")
         for command in ("start", "stop"):
             result = installation.run(command)
             assert result.returncode == 7
