@@ -21,7 +21,7 @@ from kivitendo_task_server.jobs.yaml_inline import (
     fail,
 )
 
-__all__ = ["MAX_DEPTH", "Value", "YamlError", "read"]
+__all__ = ["Value", "YamlError", "read"]
 
 
 _SEPARATOR = re.compile(r"---(?:\s|$)", re.A)

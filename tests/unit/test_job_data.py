@@ -10,9 +10,10 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from kivitendo_yaml import write_data
 
 from kivitendo_task_server.errors import JobFailed
-from kivitendo_task_server.jobs.data import is_true, parse_data, write_data
+from kivitendo_task_server.jobs.data import is_true, parse_data
 from kivitendo_task_server.jobs.yaml_dialect import read
 
 FILE = Path(__file__).parents[1] / "vectors" / "yaml_vectors.json"
