@@ -25,8 +25,8 @@ def load_everything() -> None:
         for module in pkgutil.iter_modules(parent.__path__, f"{parent.__name__}."):
             import_module(module.name)
     # what is otherwise loaded only when first needed
-    jobs = "kivitendo_task_server.jobs.registry"
-    for name in (jobs, "daemon", "encodings.ascii", "encodings.idna"):
+    own = ("kivitendo_task_server.jobs.registry", "kivitendo_task_server.log_file")
+    for name in (*own, "daemon", "encodings.ascii", "encodings.idna"):
         import_module(name)
 
 
