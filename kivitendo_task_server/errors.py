@@ -63,7 +63,8 @@ class NotInstalledError(TaskServerError):
 class ConfigurationError(TaskServerError):
     """The configuration is missing, unreadable or wrong; all that is wrong at once.
 
-    ``problems`` are the single errors if there are several, else the error itself.
+    ``problems`` are the single errors if there are several, else the error itself; ``warnings``
+    are what is doubtful besides, a line each.
     """
 
     exit_code = 6
@@ -71,6 +72,7 @@ class ConfigurationError(TaskServerError):
     def __init__(self, what: str, *, where: str | None = None, remedy: str | None = None) -> None:
         super().__init__(what, where=where, remedy=remedy)
         self.problems: tuple[ConfigurationError, ...] = (self,)
+        self.warnings: tuple[str, ...] = ()
 
     @classmethod
     def all_of(cls, errors: Sequence[ConfigurationError]) -> ConfigurationError:

@@ -55,14 +55,16 @@ def run(arguments: argparse.Namespace) -> int:
     from kivitendo_task_server.daemon.start import read_configuration
 
     aim = target(arguments)
-    loaded = read_configuration(aim.config_file, aim.kivitendo_dir)
-    for warning in loaded.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+    loaded = read_configuration(aim.config_file, aim.kivitendo_dir, _warn)
     print(f"# kivitendo directory: {aim.kivitendo_dir} (found by {aim.location.rule})")
     print(f"# configuration files: {', '.join(map(str, loaded.files))}")
     _print_settings(loaded.effective, aim.kivitendo_dir)
     print(f"\n# no errors, {len(loaded.warnings) or 'no'} warning{_plural(loaded.warnings)}")
     return 0
+
+
+def _warn(text: str) -> None:
+    print(f"warning: {text}", file=sys.stderr)
 
 
 def _print_settings(effective: Iterable[Effective], kivitendo_dir: Path) -> None:

@@ -20,6 +20,7 @@ from kivitendo_task_server.errors import ConfigurationError, TaskServerError
 if TYPE_CHECKING:
     from kivitendo_task_server.config.location import Location
     from kivitendo_task_server.config.settings import Loaded
+    from kivitendo_task_server.daemon.start import StartRequest
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -110,13 +111,16 @@ def _stop(arguments: argparse.Namespace) -> int:
 
 def _restart(arguments: argparse.Namespace) -> int:
     from kivitendo_task_server.daemon import control
+    from kivitendo_task_server.daemon.proof import prove
 
     target = _target(arguments)
-    # first: a wrong configuration must not cost a running service
+    # first: what is wrong must not cost a running service
     loaded = _configuration(arguments, target)
+    foreground = _option(arguments, "foreground", False)
+    prove(_request(arguments, target, loaded, foreground=foreground), loaded, target.pid_file)
     timeout = loaded.settings.task_server.stop_timeout
     control.stop(target.pid_file, _say, timeout)
-    return _launch(arguments, target, loaded, foreground=_option(arguments, "foreground", False))
+    return _launch(arguments, target, loaded, foreground=foreground)
 
 
 def _reload(arguments: argparse.Namespace) -> int:
@@ -188,16 +192,20 @@ def _launch(
     start.refuse_beside_others(target.pid_file)
     if not foreground:
         _say(f"Starting {NAME} server")
-    request = start.StartRequest(
-        target.location,
-        loaded.settings.config_file,
-        foreground,
-        _option(arguments, "run_job", None),
-    )
+    request = _request(arguments, target, loaded, foreground=foreground)
     try:
         return start.start(request, loaded, target.pid_file, _warn)
     except AlreadyRunning as error:  # another start was faster
         return _already_running(error.pid)
+
+
+def _request(
+    arguments: argparse.Namespace, target: _Target, loaded: Loaded, *, foreground: bool
+) -> StartRequest:
+    from kivitendo_task_server.daemon.start import StartRequest
+
+    run_job = _option(arguments, "run_job", None)
+    return StartRequest(target.location, loaded.settings.config_file, foreground, run_job)
 
 
 def _already_running(pid: int | None) -> int:
@@ -230,12 +238,8 @@ def _configuration(arguments: argparse.Namespace, target: _Target) -> Loaded:
     from kivitendo_task_server.cli.target import config_file
     from kivitendo_task_server.daemon.start import read_configuration
 
-    loaded = read_configuration(
-        config_file(arguments, target.location), target.location.kivitendo_dir
-    )
-    for warning in loaded.warnings:
-        _warn(warning)
-    return loaded
+    file = config_file(arguments, target.location)
+    return read_configuration(file, target.location.kivitendo_dir, _warn)
 
 
 def _option(arguments: argparse.Namespace, name: str, default: Any) -> Any:

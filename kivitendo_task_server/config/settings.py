@@ -179,7 +179,9 @@ def load(
     if local_is_empty:
         reader.warnings.append(f"{local.file}: no local settings, only delivered defaults apply")
     if reader.errors:
-        raise ConfigurationError.all_of(reader.errors)
+        error = ConfigurationError.all_of(reader.errors)
+        error.warnings = tuple(reader.warnings)
+        raise error
     described = {(each.section, each.key) for each in reader.effective}
     others = (
         Effective(section, key, shown(section, key, entry.value), entry.where)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from pathlib import Path
 
 from kivitendo_task_server.config.settings import Settings
@@ -25,7 +24,7 @@ def check(settings: Settings, kivitendo_dir: Path) -> list[str]:
     for what would hold back all jobs: a pending upgrade, kivitendo's installation lock.
     """
     scripts = UpgradeScripts(kivitendo_dir)
-    troubles = asyncio.run(_read(settings, scripts))
+    troubles = asyncio.run(_troubles(settings, scripts))
     lock = kivitendo_dir / LOCK_FILE
     if lock.exists():
         raise TaskServerError(
@@ -36,7 +35,11 @@ def check(settings: Settings, kivitendo_dir: Path) -> list[str]:
     return troubles
 
 
-async def _read(settings: Settings, scripts: UpgradeScripts) -> list[str]:
+async def read_tenants(settings: Settings, scripts: UpgradeScripts) -> list[Tenant]:
+    """The tenants as a service that starts reads them: a pending upgrade comes first.
+
+    Raises DatabaseError for what it would wait for, ConfigurationError for what it would not.
+    """
     connection = await auth.connect(settings)
     try:
         generation = await auth.detect(connection.query, settings)
@@ -47,14 +50,15 @@ async def _read(settings: Settings, scripts: UpgradeScripts) -> list[str]:
                 f"no jobs would run: {pending_text('authentication', lacking)}",
                 where=f"database {settings.auth_database}",
             )
-        tenants = await auth.tenants(connection.query, generation, settings)
+        return await auth.tenants(connection.query, generation, settings)
     finally:
         connection.close()
-    return await _troubles(tenants, scripts.tags("tenant"))
 
 
-async def _troubles(tenants: Sequence[Tenant], tags: frozenset[str]) -> list[str]:
+async def _troubles(settings: Settings, scripts: UpgradeScripts) -> list[str]:
     """What would hold back single tenants, in their order."""
+    tenants = await read_tenants(settings, scripts)
+    tags = scripts.tags("tenant")
     slots = asyncio.Semaphore(AT_A_TIME)
 
     async def trouble(tenant: Tenant) -> str | None:

@@ -17,6 +17,7 @@ from kivitendo_task_server.config.location import INSTALLER_FILE, Location, inst
 from kivitendo_task_server.config.settings import Loaded, load
 from kivitendo_task_server.daemon import logs, piddirectory, pidfile, privileges, process
 from kivitendo_task_server.daemon.pidfile import State
+from kivitendo_task_server.errors import ConfigurationError
 
 Warn = Callable[[str], None]
 
@@ -31,17 +32,31 @@ class StartRequest:
     run_job: int | None = None
 
 
-def read_configuration(config_file: Path, kivitendo_dir: Path) -> Loaded:
-    """Load the settings, and see that ``run_as`` names a user. Raises ConfigurationError."""
-    loaded = load(config_file, kivitendo_dir=kivitendo_dir)
+def read_configuration(config_file: Path, kivitendo_dir: Path, warn: Warn) -> Loaded:
+    """Load the settings, and see that ``run_as`` names a user. Raises ConfigurationError.
+
+    ``warn`` is given what is doubtful in them, also if there are errors besides: who mends these
+    does not want to come back for the rest.
+    """
+    try:
+        loaded = load(config_file, kivitendo_dir=kivitendo_dir)
+    except ConfigurationError as error:
+        for warning in error.warnings:
+            warn(warning)
+        raise
+    for warning in loaded.warnings:
+        warn(warning)
     privileges.look_up(loaded.settings.task_server.run_as, where=_run_as_place(loaded))
     return loaded
 
 
-def refuse_beside_others(pid_file: Path) -> None:
-    """Raise ControlError if a Perl task server of the same installation is running."""
+def refuse_beside_others(pid_file: Path, *, own: bool = True) -> None:
+    """Raise ControlError if a Perl task server of the same installation is running.
+
+    Without ``own`` one that holds this PID file does not count: it is about to be stopped.
+    """
     found = pidfile.inspect(pid_file)
-    others = {pid_file: found} if found.state is State.FOREIGN else {}
+    others = {pid_file: found} if own and found.state is State.FOREIGN else {}
     for path, holder in (others or piddirectory.other_servers(pid_file)).items():
         raise pidfile.foreign_refusal(path, holder)
 
@@ -54,8 +69,7 @@ def start(request: StartRequest, loaded: Loaded, pid_file: Path, warn: Warn) -> 
     """
     become_service_user(request, loaded)
     root = request.location.kivitendo_dir
-    os.chdir(root)
-    os.environ.update(loaded.settings.environment)
+    enter(root, loaded)
     if not os.access(request.config_file, os.R_OK):
         warn(
             f"{request.config_file}: the user of the service cannot read it, so a reload will fail"
@@ -76,6 +90,12 @@ def start(request: StartRequest, loaded: Loaded, pid_file: Path, warn: Warn) -> 
         if text:
             warn(text)
     return 0
+
+
+def enter(kivitendo_dir: Path, loaded: Loaded) -> None:
+    """Be in the kivitendo directory, with the environment that the configuration asks for."""
+    os.chdir(kivitendo_dir)
+    os.environ.update(loaded.settings.environment)
 
 
 def become_service_user(request: StartRequest, loaded: Loaded) -> None:

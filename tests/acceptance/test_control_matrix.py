@@ -202,6 +202,63 @@ def test_restart_with_a_wrong_configuration_leaves_the_service_alone(running: Ki
     assert running.pid == pid
 
 
+@pytest.mark.parametrize(
+    ("section", "key", "value", "told"),
+    [
+        ("task_server", "login", "nemo", "there is no login 'nemo'"),
+        ("task_server", "client", "Niemand", "no client with the name or id 'Niemand'"),
+        ("authentication/database", "password", "wrong-secret", "[authentication/database]: "),
+        ("authentication/database", "db", "nirgends", "[authentication/database]: "),
+    ],
+)
+def test_restart_with_what_start_would_refuse_leaves_the_service_alone(
+    running: KivitendoDir, section: str, key: str, value: str, told: str
+) -> None:
+    running.configure(section, **{key: value})
+    pid = running.pid
+    restart = running.run("restart")
+    assert (restart.returncode, restart.stdout) == (6, "")
+    assert told in restart.stderr
+    assert len(restart.stderr.splitlines()) == 1
+    assert "wrong-secret" not in restart.stderr
+    assert alive(pid)
+    assert running.pid == pid
+
+
+def test_restart_where_the_log_cannot_be_written(running: KivitendoDir) -> None:
+    pid = running.pid
+    running.configure("debug", file_name="/dev/null/x.log")
+    restart = running.run("restart")
+    assert "/dev/null/x.log: the log file cannot be written" in restart.stderr
+    if Path("/dev/log").exists():
+        assert restart.returncode == 0
+        assert "the log goes to syslog" in restart.stderr
+    else:
+        assert (restart.returncode, restart.stdout) == (6, "")
+        assert running.pid == pid
+
+
+def test_restart_without_its_database_is_a_start_without_it(running: KivitendoDir) -> None:
+    old = running.pid
+    running.configure("authentication/database", port="1")
+    restart = running.run("restart")
+    assert restart.returncode == 0
+    assert lines(restart)[0] == f"Killing {old}"
+    assert "warning: " in restart.stderr
+    assert alive(running.pid)
+
+
+def test_restart_beside_kivitendos_own_server_leaves_the_service_alone(
+    running: KivitendoDir,
+) -> None:
+    with holder(running.path / "users/pid/..config.kivitendo.conf.pid") as perl:
+        restart = running.run("restart")
+        perl.kill()
+    assert (restart.returncode, restart.stdout) == (7, "")
+    assert f"kivitendo's own task server is running (pid {perl.pid}" in restart.stderr
+    assert alive(running.pid)
+
+
 def test_status_shows_where_and_what(running: KivitendoDir) -> None:
     status = running.run("status")
     assert lines(status)[1] == (
@@ -342,6 +399,25 @@ def test_another_users_service(running: KivitendoDir) -> None:
     assert f"process {running.pid} belongs to the user root (call this as root)" in stop.stderr
     assert running.run("reload").returncode == 4
     assert alive(running.pid)
+
+
+@needs_root
+def test_restart_as_a_user_who_cannot_become_the_services(running: KivitendoDir) -> None:
+    """And what the service's user, not root, is refused costs no running service either."""
+    pid = running.pid
+    running.command = (*PRELOADED, "-")
+    running.configure("task_server", run_as="nobody")  # users/pid belongs to root
+    restart = running.run("restart")
+    assert (restart.returncode, restart.stdout) == (4, "")
+    assert f"{running.pid_file}: cannot be created: Permission denied" in restart.stderr
+    running.command = (*PRELOADED, "nobody")
+    running.configure("task_server", run_as="daemon")
+    (running.path / "config/kivitendo.conf").chmod(0o644)
+    restart = running.run("restart")
+    assert (restart.returncode, restart.stdout) == (4, "")
+    assert "Cannot drop group privileges to daemon" in restart.stderr
+    assert running.pid == pid
+    assert alive(pid)
 
 
 @needs_root

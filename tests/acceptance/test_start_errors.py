@@ -95,6 +95,20 @@ def test_all_errors_of_the_configuration_at_once(installation: KivitendoDir) -> 
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.parametrize("command", ["start", "check", "restart", "check-config"])
+def test_what_is_doubtful_is_shown_beside_the_errors(
+    installation: KivitendoDir, command: str
+) -> None:
+    installation.configure("task_server", debug="off", stop_timeout="soon", logn="nemo")
+    result = installation.run(command)
+    assert (result.returncode, result.stdout) == (6, "")
+    *warnings, error = result.stderr.splitlines()
+    assert all("warning: " in warning for warning in warnings)
+    for part, line in zip(("logn = nemo", "debug = off"), warnings, strict=True):
+        assert f"[task_server] {part}" in line
+    assert "[task_server] stop_timeout = soon" in error
+
+
 def test_a_doubtful_configuration_is_shown_and_works(installation: KivitendoDir) -> None:
     installation.configure("task_server", debug="off")
     start = installation.run("start")
