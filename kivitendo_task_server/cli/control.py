@@ -142,11 +142,13 @@ def _status(arguments: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    from kivitendo_task_server.daemon import control
-    from kivitendo_task_server.daemon.check import check
+    from kivitendo_task_server.daemon import control, start
 
     target = _target(arguments)
     loaded = _configuration(arguments, target)
+    start.look_as_service_user(target.location.kivitendo_dir, loaded)
+    from kivitendo_task_server.daemon.check import check  # with the rights of that user, too
+
     troubles = check(loaded.settings, target.location.kivitendo_dir)
     _say("Configuration looks okay")
     control.say_whether_running(target.pid_file, _say)

@@ -8,6 +8,7 @@ tenant's touched.
 from __future__ import annotations
 
 import os
+import pwd
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -103,15 +104,31 @@ def become_service_user(request: StartRequest, loaded: Loaded) -> None:
 
     Where the configuration names nobody, root becomes the user the installer chose.
     """
-    where, run_as = _run_as_place(loaded), loaded.settings.task_server.run_as
-    if not run_as and os.geteuid() == 0:
-        run_as = installers_user(request.location.kivitendo_dir) or ""
-        where = f"{INSTALLER_FILE}: run_as"
-    account = privileges.look_up(run_as, where=where)
+    account, where = _service_user(request.location.kivitendo_dir, loaded)
     owner = (account.pw_uid, account.pw_gid) if account else None
     piddirectory.ensure_directory(request.location.kivitendo_dir, owner)
     if account:
         privileges.become(account, where=where)
+
+
+def look_as_service_user(kivitendo_dir: Path, loaded: Loaded) -> None:
+    """Let root go on as the service's user: a database may know that one, by peer or a file.
+
+    Leaves no traces; any other user looks with the rights that user has.
+    """
+    account, where = _service_user(kivitendo_dir, loaded)
+    if account and os.geteuid() == 0:
+        privileges.become(account, where=where)
+    enter(kivitendo_dir, loaded)
+
+
+def _service_user(kivitendo_dir: Path, loaded: Loaded) -> tuple[pwd.struct_passwd | None, str]:
+    """Whom the service runs as, None for the caller, and the place that says so."""
+    where, run_as = _run_as_place(loaded), loaded.settings.task_server.run_as
+    if not run_as and os.geteuid() == 0:
+        run_as = installers_user(kivitendo_dir) or ""
+        where = f"{INSTALLER_FILE}: run_as"
+    return privileges.look_up(run_as, where=where), where
 
 
 def _run_as_place(loaded: Loaded) -> str:

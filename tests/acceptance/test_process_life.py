@@ -259,6 +259,25 @@ def test_run_as_a_user_who_cannot_read_the_configuration_is_warned(
     assert run_as_nobody.run("reload").returncode == 6
 
 
+@needs_root
+@pytest.mark.parametrize(("owner", "code"), [("nobody", 0), ("root", 6)])
+def test_check_sees_what_the_services_user_sees(
+    run_as_nobody: KivitendoDir, owner: str, code: int
+) -> None:
+    """Here a password that only one of them may read, in place of PostgreSQL's own ways."""
+    auth = run_as_nobody.auth
+    file = run_as_nobody.path / "pgpass"
+    file.write_text(f"*:*:*:{auth.user}:{auth.password}\n")
+    file.chmod(0o600)
+    shutil.chown(file, owner)
+    run_as_nobody.configure("authentication/database", password="")
+    run_as_nobody.configure("environment", PGPASSFILE=str(file))
+    for command in ("check", "start", "restart"):
+        result = run_as_nobody.run(command)
+        assert result.returncode == code, result.stderr
+        assert "password" in result.stderr or code == 0
+
+
 @pytest.mark.parametrize(
     ("user", "text"),
     [
