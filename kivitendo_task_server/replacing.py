@@ -17,6 +17,12 @@ def replace_file(file: Path, content: str) -> None:
         draft.unlink()
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     # tenants' names and what is wrong with their databases are not everybody's business
-    with os.fdopen(os.open(draft, flags, 0o640), "w", encoding="utf-8") as opened:
-        opened.write(content + "\n")
-    draft.replace(file)
+    opened = os.fdopen(os.open(draft, flags, 0o640), "w", encoding="utf-8")
+    try:
+        with opened:
+            opened.write(content + "\n")
+        draft.replace(file)
+    except OSError:  # the disk is full
+        with contextlib.suppress(OSError):
+            draft.unlink()
+        raise

@@ -69,8 +69,15 @@ def ensure_directory(kivitendo_dir: Path, owner: tuple[int, int] | None) -> Path
         if not directory.is_dir():
             above = os.fstat(parent)
             _make(parent, directory.name, owner or (above.st_uid, above.st_gid))
-    except OSError as error:
+    except PermissionError as error:
         raise denied(directory, "created", error) from error
+    except OSError as error:
+        raise ControlError(
+            f"the folder for the PID file cannot be made: {error.strerror}",
+            where=str(directory),
+            remedy="remove what is in its place, and see that the file system is neither full nor"
+            " read-only",
+        ) from error
     finally:
         os.close(parent)
     return directory

@@ -83,11 +83,11 @@ def inspect(path: Path) -> Found:
 def remove_stale(path: Path) -> bool:
     """Remove a PID file that nobody holds; one that somebody holds stays. Whether none is left.
 
-    Raises PrivilegeError if the directory may not be changed.
+    Raises PrivilegeError if the directory may not be changed, ControlError if it cannot.
     """
     try:
         descriptor = _open(path, os.O_RDONLY)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return True
     try:
         if not _lock(descriptor, fcntl.LOCK_EX) or not _is_still(descriptor, path):
@@ -96,6 +96,12 @@ def remove_stale(path: Path) -> bool:
         return True
     except PermissionError as error:
         raise denied(path, "removed", error) from error
+    except OSError as error:
+        raise ControlError(
+            f"the PID file cannot be removed: {error.strerror}",
+            where=str(path),
+            remedy="is the file system read-only?",
+        ) from error
     finally:
         os.close(descriptor)
 

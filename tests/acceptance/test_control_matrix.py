@@ -481,6 +481,56 @@ def test_a_link_in_the_place_of_the_pid_file_is_not_followed(installation: Kivit
     assert victim.read_text() == "precious\n"
 
 
+def test_something_else_in_the_place_of_the_pid_folder(installation: KivitendoDir) -> None:
+    folder = installation.path / "users/pid"
+    folder.write_text("no folder")
+    for command, code in (("status", 3), ("stop", 0), ("start", 7), ("restart", 7)):
+        result = installation.run(command)
+        assert result.returncode == code
+        if code == 7:
+            assert f"{folder}: the folder for the PID file cannot be made: Not a dir" in (
+                result.stderr
+            )
+    assert folder.read_text() == "no folder"
+
+
+@pytest.mark.skipif(
+    subprocess.run(["unshare", "-m", "true"], check=False, capture_output=True).returncode != 0,
+    reason="NOT TESTED: a full or read-only file system needs the right to mount one",
+)
+@pytest.mark.parametrize("state", ["read-only", "full"])
+def test_a_file_system_that_cannot_be_written(installation: KivitendoDir, state: str) -> None:
+    installation.pid_file.parent.mkdir()
+    installation.pid_file.write_text("1\n")
+    users = installation.path / "users"
+    mount = {
+        "read-only": 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0"',
+        "full": 'mount -t tmpfs -o size=64k none "$0" && mkdir "$0/pid"'
+        ' && { head -c 1M /dev/zero > "$0/filling" || true; }',
+    }[state]
+    answers = {}
+    for command in ("status", "stop", "start"):
+        answers[command] = subprocess.run(
+            ["unshare", "-m", "sh", "-c", f'{mount} && exec "$@"', users,
+             *installation.command, command],
+            env=installation.environment(), cwd=CHECKOUT, capture_output=True, text=True,
+        )  # fmt: skip
+    for answer in answers.values():
+        assert "internal error" not in answer.stderr
+    if state == "full":
+        start = answers["start"]
+        assert start.returncode == 7
+        assert f"{installation.pid_file}: the PID file cannot be locked and written" in start.stderr
+        return
+    assert answers["status"].returncode == 1
+    assert answers["stop"].returncode == 7
+    assert "cannot be removed: Read-only file system" in answers["stop"].stderr
+    # with syslog in the place of the log, it is the PID file
+    assert answers["start"].returncode == (7 if Path("/dev/log").exists() else 6)
+    assert "file cannot be" in answers["start"].stderr
+    assert "Read-only file system" in answers["start"].stderr
+
+
 # --- usage --------------------------------------------------------------------------------------
 
 

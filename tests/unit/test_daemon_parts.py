@@ -17,6 +17,7 @@ from kivitendo_task_server.daemon.privileges import become
 from kivitendo_task_server.daemon.process import foreign_unit
 from kivitendo_task_server.daemon.report import Report, path_for, read
 from kivitendo_task_server.errors import ControlError
+from kivitendo_task_server.replacing import replace_file
 
 
 @pytest.mark.parametrize(
@@ -104,6 +105,14 @@ def test_the_status_of_another_process_is_not_ours(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="NOT TESTED: becoming another user needs root")
+def test_a_file_that_cannot_be_replaced_leaves_no_draft(tmp_path: Path) -> None:
+    in_the_way = tmp_path / "one.status"
+    in_the_way.mkdir()
+    with pytest.raises(OSError):
+        replace_file(in_the_way, "{}")
+    assert list(tmp_path.iterdir()) == [in_the_way]
+
+
 def test_the_environment_is_the_users_and_there_is_no_way_back(tmp_path: Path) -> None:
     """Weakness 13: HOME, USER and the groups stay root's in the original."""
     account = _user_with_groups()
