@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kivitendo_task_server.errors import ConfigurationError
+from kivitendo_task_server.streams import tell
 
 if TYPE_CHECKING:
     from kivitendo_task_server.config.reader import Effective
@@ -64,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _warn(text: str) -> None:
-    print(f"warning: {text}", file=sys.stderr)
+    tell(f"warning: {text}")
 
 
 def _print_settings(effective: Iterable[Effective], kivitendo_dir: Path) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from kivitendo_task_server import __version__
 from kivitendo_task_server.daemon import NAME
 from kivitendo_task_server.errors import ConfigurationError, TaskServerError
+from kivitendo_task_server.streams import say, tell
 
 if TYPE_CHECKING:
     from kivitendo_task_server.config.location import Location
@@ -105,7 +105,7 @@ def _debug(arguments: argparse.Namespace) -> int:
 def _stop(arguments: argparse.Namespace) -> int:
     from kivitendo_task_server.daemon.control import stop
 
-    stop(_target(arguments).pid_file, _say)
+    stop(_target(arguments).pid_file, say)
     return 0
 
 
@@ -119,14 +119,14 @@ def _restart(arguments: argparse.Namespace) -> int:
     foreground = _option(arguments, "foreground", False)
     prove(_request(arguments, target, loaded, foreground=foreground), loaded, target.pid_file)
     timeout = loaded.settings.task_server.stop_timeout
-    control.stop(target.pid_file, _say, timeout)
+    control.stop(target.pid_file, say, timeout)
     return _launch(arguments, target, loaded, foreground=foreground)
 
 
 def _reload(arguments: argparse.Namespace) -> int:
     from kivitendo_task_server.daemon.control import reload
 
-    reload(_target(arguments).pid_file, _say)
+    reload(_target(arguments).pid_file, say)
     return 0
 
 
@@ -134,10 +134,10 @@ def _status(arguments: argparse.Namespace) -> int:
     from kivitendo_task_server.daemon import control
 
     target = _target(arguments)
-    code = control.status(target.pid_file, _say)
-    _say(f"kivitendo directory: {target.location.kivitendo_dir} (found by {target.location.rule})")
+    code = control.status(target.pid_file, say)
+    say(f"kivitendo directory: {target.location.kivitendo_dir} (found by {target.location.rule})")
     for line in control.details(target.pid_file):
-        _say(line)
+        say(line)
     return code
 
 
@@ -150,8 +150,8 @@ def _check(arguments: argparse.Namespace) -> int:
     from kivitendo_task_server.daemon.check import check  # with the rights of that user, too
 
     troubles = check(loaded.settings, target.location.kivitendo_dir)
-    _say("Configuration looks okay")
-    control.say_whether_running(target.pid_file, _say)
+    say("Configuration looks okay")
+    control.say_whether_running(target.pid_file, say)
     if troubles:
         lines = "".join(f"\n  {trouble}" for trouble in troubles)
         raise TaskServerError(f"no jobs would run for {_tenants(len(troubles))}:{lines}")
@@ -163,7 +163,7 @@ def _tenants(count: int) -> str:
 
 
 def _version(arguments: argparse.Namespace) -> int:
-    _say(f"{NAME} - version {__version__}")
+    say(f"{NAME} - version {__version__}")
     return 0
 
 
@@ -193,7 +193,7 @@ def _launch(
 
     start.refuse_beside_others(target.pid_file)
     if not foreground:
-        _say(f"Starting {NAME} server")
+        say(f"Starting {NAME} server")
     request = _request(arguments, target, loaded, foreground=foreground)
     try:
         return start.start(request, loaded, target.pid_file, _warn)
@@ -211,7 +211,7 @@ def _request(
 
 
 def _already_running(pid: int | None) -> int:
-    _say(f"{NAME.capitalize()} is already running (pid {pid})")
+    say(f"{NAME.capitalize()} is already running (pid {pid})")
     return 0
 
 
@@ -231,7 +231,7 @@ def _target(arguments: argparse.Namespace) -> _Target:
     if missing is not None and not os.path.lexists(pid_file):
         raise missing  # a typo (weakness 9); if the file is gone, its service can still be running
     if _option(arguments, "debug", False):
-        _say(f"PIDFILE={os.path.relpath(pid_file, location.kivitendo_dir.resolve())}")
+        say(f"PIDFILE={os.path.relpath(pid_file, location.kivitendo_dir.resolve())}")
     return _Target(location, pid_file)
 
 
@@ -248,15 +248,5 @@ def _option(arguments: argparse.Namespace, name: str, default: Any) -> Any:
     return getattr(arguments, f"control_{name}", default)
 
 
-def _say(line: str) -> None:
-    """Print a line. If nobody reads it, what was begun is done all the same."""
-    try:
-        print(line, flush=True)
-    except OSError:
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, sys.stdout.fileno())
-        os.close(null)
-
-
 def _warn(text: str) -> None:
-    print(f"kivitendo-task-server: warning: {text}", file=sys.stderr)
+    tell(f"kivitendo-task-server: warning: {text}")

@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 from kivitendo_task_server import __version__
 from kivitendo_task_server.cli import control
 from kivitendo_task_server.errors import TaskServerError, UsageError, not_loadable
+from kivitendo_task_server.streams import complete, tell
 
 # Module -> its commands. Each has register(commands): it adds its sub-parsers, whose defaults carry
 # run=function, and function(arguments) returns the exit code. The options(parser) of the control
@@ -119,6 +120,7 @@ def _refuse_stray_options(arguments: argparse.Namespace) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code (see kivitendo_task_server.errors)."""
+    complete()
     if isinstance(sys.stdout, io.TextIOWrapper):
         # tenants' names may have characters that this terminal's encoding has not
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -130,10 +132,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         result: int = arguments.run(arguments)
         return result
     except TaskServerError as error:
-        print(f"kivitendo-task-server: {error}", file=sys.stderr)
+        tell(f"kivitendo-task-server: {error}")
         return error.exit_code
     except KeyboardInterrupt:
-        print("kivitendo-task-server: interrupted", file=sys.stderr)
+        tell("kivitendo-task-server: interrupted")
         return 130
     except BrokenPipeError:
         # the reader of our output went away (a pager, head); not our failure
@@ -150,5 +152,5 @@ def main(argv: Sequence[str] | None = None) -> int:
             else f"internal error: {type(error).__name__}: {error}"
             " (set KIVITENDO_TASK_SERVER_TRACEBACK=1 to see where, and report it)"
         )
-        print(f"kivitendo-task-server: {text}", file=sys.stderr)
+        tell(f"kivitendo-task-server: {text}")
         return 1

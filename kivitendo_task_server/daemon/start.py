@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import pwd
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from kivitendo_task_server.config.settings import Loaded, load
 from kivitendo_task_server.daemon import logs, piddirectory, pidfile, privileges, process
 from kivitendo_task_server.daemon.pidfile import State
 from kivitendo_task_server.errors import ConfigurationError
+from kivitendo_task_server.streams import tell
 
 Warn = Callable[[str], None]
 
@@ -85,7 +85,7 @@ def start(request: StartRequest, loaded: Loaded, pid_file: Path, warn: Warn) -> 
     )
     if request.foreground:
         logs.set_up(target)
-        print("Starting up...", file=sys.stderr, flush=True)
+        tell("Starting up...")
         return process.run(plan)
     for text in (doubt, process.run_detached(plan)):
         if text:

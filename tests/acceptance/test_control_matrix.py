@@ -183,6 +183,32 @@ def test_stop_ends_the_service_also_if_nobody_reads_what_it_says(running: Kivite
     assert not alive(pid)
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_whatever_the_caller_has_closed(installation: KivitendoDir, closed: str) -> None:
+    """As a cron job or another daemon may call them; nothing may end up in a file of ours."""
+    installation.command = ("sh", "-c", f'exec "$@" {closed}', "sh", *installation.command)
+    for command, code in (("start", 0), ("status", 0), ("reload", 0), ("restart", 0), ("check", 0),
+                          ("stop", 0), ("status", 3), ("reload", 7), ("nonsense", 2)):  # fmt: skip
+        assert installation.run(command).returncode == code, command
+        if command in ("start", "restart"):
+            assert installation.pid_file.read_text() == f"{installation.pid}\n"
+    service = installation.popen("-f", "start")
+    until(lambda: installation.run("status").returncode == 0)
+    for number in (0, 1, 2):
+        opened = Path(f"/proc/{installation.pid}/fd/{number}").readlink()
+        assert opened == Path("/dev/null") or str(opened).startswith("pipe:")
+    assert installation.run("stop").returncode == 0
+    service.communicate(timeout=60)
+    assert service.returncode == 0
+
+
+def test_what_cannot_be_said_changes_no_exit_code(installation: KivitendoDir) -> None:
+    installation.command = ("sh", "-c", 'exec "$@" 2>/dev/full >&2', "sh", *installation.command)
+    installation.configure("task_server", debug="off")  # a warning
+    for command, code in (("start", 0), ("restart", 0), ("stop", 0), ("reload", 7), ("-x", 2)):
+        assert installation.run(command).returncode == code, command
+
+
 def test_restart(running: KivitendoDir) -> None:
     old = running.pid
     restart = running.run("restart")
