@@ -59,6 +59,9 @@ class DirectoryEvents:
                 if os.path.isdir(directory):  # noqa: PTH112 - never raises
                     raise _unavailable(error) from error
                 continue  # gone just now: what removed it is an event of the directory above
+            except UnicodeEncodeError as error:
+                reason = f"pyinotify cannot watch a path in another encoding: {directory}"
+                raise InotifyUnavailable(reason) from error
             wanted.update(added.values())
         self._manager.rm_watch([wd for wd in self._manager.watches if wd not in wanted])
 

@@ -75,7 +75,7 @@ class Notifier:
             socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender,
         ):
             sender.setblocking(False)
-            sender.sendto(message.encode(), address)
+            sender.sendto(message.encode(errors="backslashreplace"), address)
 
 
 def _line(text: str) -> str:

@@ -12,6 +12,8 @@ import json
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 
+from kivitendo_task_server.replacing import ERRORS
+
 
 @dataclass(frozen=True)
 class Report:
@@ -46,7 +48,7 @@ def remove(pid_file: Path) -> None:
 def read(pid_file: Path, pid: int) -> Report | None:
     """What the service with that PID says; None if it cannot be known."""
     try:
-        content = json.loads(path_for(pid_file).read_text(encoding="utf-8"))
+        content = json.loads(path_for(pid_file).read_text(encoding="utf-8", errors=ERRORS))
         known = {each.name for each in fields(Report)}
         report = Report(**{key: value for key, value in content.items() if key in known})
     except (OSError, ValueError, TypeError, AttributeError):

@@ -15,7 +15,7 @@ from typing import Any
 
 from kivitendo_task_server.database.tenants import Tenant
 from kivitendo_task_server.log import fields, logger
-from kivitendo_task_server.replacing import replace_file
+from kivitendo_task_server.replacing import ERRORS, replace_file
 from kivitendo_task_server.scheduling.notice import FinishedRun, Notice
 
 log = logger(__name__)
@@ -97,7 +97,7 @@ def _notice(entry: dict[str, Any], tenant: Tenant | None) -> Notice:
 def _read(file: Path) -> list[dict[str, Any]]:
     """The entries; a file that is not ours, or damaged, has none, and the log says so."""
     try:
-        entries: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))
+        entries: list[dict[str, Any]] = json.loads(file.read_text("utf-8", ERRORS))
         for entry in entries:
             _notice(entry, None)
             assert entry["tenant"] is None or len(entry["tenant"]) == 2

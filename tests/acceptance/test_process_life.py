@@ -448,6 +448,35 @@ def test_the_web_interface_finds_a_service_whose_configuration_is_a_link(
         assert "already running" in again.stdout
 
 
+@pytest.mark.parametrize("name", ["Größe Öl", os.fsdecode(b"Gr\xfc\xdfe")])
+def test_a_folder_of_any_name_in_any_locale(installation: KivitendoDir, name: str) -> None:
+    """Boot scripts have the locale C; folders from the time of Latin-1 are no UTF-8."""
+    folder = installation.path / name
+    for part in list(installation.path.iterdir()):
+        folder.mkdir(exist_ok=True)
+        part.rename(folder / part.name)
+    installation.path = folder
+    plain = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    environ = {**installation.environment(), **plain}
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor:
+            supervisor.bind(f"\0kivitendo-test-{os.getpid()}")
+            told = {"NOTIFY_SOCKET": f"@kivitendo-test-{os.getpid()}"}
+            assert installation.run("start", environ=environ | told).returncode == 0
+            pid = installation.pid
+            # the watch on the configuration has begun, too
+            installation.configure("task_server", stop_timeout="5")
+            until(lambda: "action=reloaded" in installation.log)
+            installation.configure("task_server", stop_timeout="soon")
+            assert installation.run("reload", environ=environ).returncode == 6
+        status = installation.run("status", environ=environ)
+        assert "the last reload failed" in status.stdout
+        assert installation.pid == pid
+        assert "internal error" not in installation.log
+    finally:
+        assert installation.run("stop", environ=environ).returncode == 0
+
+
 # --- one job only --------------------------------------------------------------------------------
 
 

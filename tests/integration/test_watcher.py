@@ -275,6 +275,21 @@ def test_a_name_that_is_not_utf8(file: Path) -> None:
     asyncio.run(scenario())
 
 
+def test_a_path_that_is_not_utf8(tmp_path: Path) -> None:
+    """pyinotify cannot watch it, so it is polled."""
+    file = tmp_path / os.fsdecode(b"Gr\xfc\xdfe") / "kivitendo.conf"
+    file.parent.mkdir()
+    file.write_text("a")
+
+    async def scenario() -> None:
+        async with watching(file) as (watcher, observed):
+            assert watcher.polling
+            file.write_text("b")
+            await observed.until("b")
+
+    asyncio.run(scenario())
+
+
 def inotify_descriptors() -> set[int]:
     """Descriptors of inotify instances, by what the kernel calls them."""
     return {
