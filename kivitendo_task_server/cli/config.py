@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.keys:
         return _print_keys()
     from kivitendo_task_server.cli.target import target
-    from kivitendo_task_server.daemon.start import read_configuration
+    from kivitendo_task_server.daemon.configuration import read_configuration
 
     aim = target(arguments)
     loaded = read_configuration(aim.config_file, aim.kivitendo_dir, _warn)

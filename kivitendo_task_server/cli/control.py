@@ -238,7 +238,7 @@ def _target(arguments: argparse.Namespace) -> _Target:
 def _configuration(arguments: argparse.Namespace, target: _Target) -> Loaded:
     """Load the settings, showing what is doubtful in them."""
     from kivitendo_task_server.cli.target import config_file
-    from kivitendo_task_server.daemon.start import read_configuration
+    from kivitendo_task_server.daemon.configuration import read_configuration
 
     file = config_file(arguments, target.location)
     return read_configuration(file, target.location.kivitendo_dir, _warn)

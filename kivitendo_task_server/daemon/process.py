@@ -13,15 +13,15 @@ import select
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
 from kivitendo_task_server import __version__
 from kivitendo_task_server.clock import SystemClock
 from kivitendo_task_server.config.location import Location
-from kivitendo_task_server.config.settings import Loaded, Settings, load
+from kivitendo_task_server.config.settings import Loaded, Settings
 from kivitendo_task_server.daemon import logs
+from kivitendo_task_server.daemon.configuration import read_configuration
 from kivitendo_task_server.daemon.notify import Notifier
 from kivitendo_task_server.daemon.pidfile import AlreadyRunning, PidFile, take_process_name
 from kivitendo_task_server.daemon.report import Report
@@ -269,11 +269,12 @@ class _Loader:
 
     def __init__(self, plan: Plan) -> None:
         self._first: Loaded | None = plan.loaded
-        self._load = partial(load, plan.config_file, kivitendo_dir=plan.location.kivitendo_dir)
+        self._plan = plan
 
     def __call__(self) -> Loaded:
         loaded, self._first = self._first, None
-        return loaded or self._load()
+        place = self._plan.location.kivitendo_dir
+        return loaded or read_configuration(self._plan.config_file, place)
 
 
 def _umask() -> int:

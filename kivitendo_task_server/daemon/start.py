@@ -9,18 +9,15 @@ from __future__ import annotations
 
 import os
 import pwd
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from kivitendo_task_server.config.location import INSTALLER_FILE, Location, installers_user
-from kivitendo_task_server.config.settings import Loaded, load
+from kivitendo_task_server.config.settings import Loaded
 from kivitendo_task_server.daemon import logs, piddirectory, pidfile, privileges, process
+from kivitendo_task_server.daemon.configuration import Warn, run_as_place
 from kivitendo_task_server.daemon.pidfile import State
-from kivitendo_task_server.errors import ConfigurationError
 from kivitendo_task_server.streams import tell
-
-Warn = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -31,24 +28,6 @@ class StartRequest:
     config_file: Path
     foreground: bool = False
     run_job: int | None = None
-
-
-def read_configuration(config_file: Path, kivitendo_dir: Path, warn: Warn) -> Loaded:
-    """Load the settings, and see that ``run_as`` names a user. Raises ConfigurationError.
-
-    ``warn`` is given what is doubtful in them, also if there are errors besides: who mends these
-    does not want to come back for the rest.
-    """
-    try:
-        loaded = load(config_file, kivitendo_dir=kivitendo_dir)
-    except ConfigurationError as error:
-        for warning in error.warnings:
-            warn(warning)
-        raise
-    for warning in loaded.warnings:
-        warn(warning)
-    privileges.look_up(loaded.settings.task_server.run_as, where=_run_as_place(loaded))
-    return loaded
 
 
 def refuse_beside_others(pid_file: Path, *, own: bool = True) -> None:
@@ -124,13 +103,8 @@ def look_as_service_user(kivitendo_dir: Path, loaded: Loaded) -> None:
 
 def _service_user(kivitendo_dir: Path, loaded: Loaded) -> tuple[pwd.struct_passwd | None, str]:
     """Whom the service runs as, None for the caller, and the place that says so."""
-    where, run_as = _run_as_place(loaded), loaded.settings.task_server.run_as
+    where, run_as = run_as_place(loaded), loaded.settings.task_server.run_as
     if not run_as and os.geteuid() == 0:
         run_as = installers_user(kivitendo_dir) or ""
         where = f"{INSTALLER_FILE}: run_as"
     return privileges.look_up(run_as, where=where), where
-
-
-def _run_as_place(loaded: Loaded) -> str:
-    origin = loaded.origins.get(("task_server", "run_as"), "")
-    return f"{origin}: [task_server] run_as"

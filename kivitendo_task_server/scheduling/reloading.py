@@ -60,6 +60,8 @@ class Reloading:
         while True:
             asked = await self._wait()
             outcome = await self._read()
+            if self._asked.is_set():
+                continue  # whoever asked meanwhile waits for what the files say since then
             if asked or outcome.error is None:
                 timeout = self._configuration.settings.task_server.stop_timeout
                 self._hooks.reloaded(outcome.error, timeout)

@@ -172,6 +172,19 @@ def test_reload_tells_what_came_of_it(installation: KivitendoDir) -> None:
     assert installation.pid == pid
 
 
+def test_a_reload_refuses_a_run_as_with_which_the_next_start_would_fail(
+    installation: KivitendoDir,
+) -> None:
+    installation.run("start")
+    for user, told in (("no-such-user", "user does not exist"), ("root", "the administrator")):
+        installation.configure("task_server", run_as=user)
+        reload = installation.run("reload")
+        assert reload.returncode == 6
+        assert f"Cannot drop privileges to {user}: " in reload.stderr
+        assert told in reload.stderr
+    assert "action=run_as_changed" not in installation.log
+
+
 def test_a_reload_changes_also_how_and_where_is_logged(installation: KivitendoDir) -> None:
     installation.run("start")
     pid = installation.pid

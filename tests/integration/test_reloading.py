@@ -75,6 +75,29 @@ def test_a_file_that_was_locked_is_read_when_it_is_free(
     run(test, tenant, monkeypatch)
 
 
+def test_whoever_asks_during_a_reading_is_told_of_the_next_one(
+    tenant: OneTenant, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first reading, of another file's change, knows nothing of what was written since."""
+
+    async def test(again: Reloading, hooks: Hooks) -> None:
+        slow, reached = asyncio.Event(), asyncio.Event()
+
+        async def prove(settings: Settings) -> None:
+            reached.set()
+            await slow.wait()
+
+        monkeypatch.setattr(again, "_prove", prove)
+        again.ask()
+        await reached.wait()
+        tenant.installation.configure("task_server", stop_timeout="soon")
+        again.ask()
+        slow.set()
+        assert "stop_timeout = soon" in (await hooks.next() or "")
+
+    run(test, tenant, monkeypatch)
+
+
 def run(
     test: Callable[[Reloading, Hooks], Awaitable[None]],
     tenant: OneTenant,
