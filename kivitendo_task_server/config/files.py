@@ -62,7 +62,9 @@ def _content(file: Path) -> bytes:
         raise _unreadable(file, error) from error
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise ConfigurationError("not a regular file", where=str(file))
+        raise ConfigurationError(
+            "not a regular file", where=str(file), remedy="put a configuration file in its place"
+        )
     with os.fdopen(descriptor, "rb") as opened:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -82,6 +84,7 @@ def _content(file: Path) -> bytes:
         raise ConfigurationError(
             f"larger than {LARGEST_FILE // 1024 // 1024} MB, so hardly a configuration file",
             where=str(file),
+            remedy="check the path",
         )
     return content
 
@@ -96,4 +99,6 @@ def _unreadable(file: Path, error: OSError) -> ConfigurationError:
             remedy = f"it is a symbolic link to {file.readlink()}; create that file"
     elif error.errno == errno.EACCES:
         remedy = "let the user or group of the service read it, and enter the directories above it"
+    elif error.errno == errno.ELOOP:
+        remedy = "a symbolic link leads back to itself; let it lead to the file"
     return ConfigurationError(what, where=str(file), remedy=remedy)

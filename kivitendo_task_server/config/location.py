@@ -6,6 +6,7 @@ symbolic links; the order of the places is that of the documentation of ``--kivi
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -141,8 +142,8 @@ def present(file: Path) -> bool:
         file.lstat()
     except (FileNotFoundError, NotADirectoryError):
         return False
-    except OSError:
-        return True
+    except OSError as error:
+        return error.errno != errno.ENAMETOOLONG
     return True
 
 

@@ -23,14 +23,19 @@ def path_for(kivitendo_dir: Path, config_file: Path) -> Path:
     if it lies there.
     """
     root = kivitendo_dir.resolve()
-    real = (root / config_file).resolve()
+    real = _real(root / config_file)
     entries = [Path(name) for name in LOCAL_FILES]
     with contextlib.suppress(OSError):
         entries += sorted(entry.relative_to(root) for entry in (root / "config").iterdir())
     for entry in entries:
-        if (root / entry).resolve() == real:
+        if _real(root / entry) == real:
             return _named(root, entry)
     return _named(root, real.relative_to(root) if real.is_relative_to(root) else real)
+
+
+def _real(path: Path) -> Path:
+    # not Path.resolve(): links in a circle, perhaps of somebody else in config, would raise
+    return Path(os.path.realpath(path))
 
 
 def _named(root: Path, config_file: Path) -> Path:

@@ -237,6 +237,12 @@ def _open(path: Path, flags: int) -> int:
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise ControlError("is a symbolic link", where=str(path), remedy="remove it") from error
+        if error.errno == errno.ENAMETOOLONG:
+            raise ControlError(
+                "the PID file is named after the configuration file, whose path is too long",
+                where=str(path),
+                remedy="name another with -c, for instance a link in kivitendo's config folder",
+            ) from error
         raise
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)

@@ -43,6 +43,30 @@ def test_a_missing_configuration_file(installation: KivitendoDir) -> None:
     assert not installation.pid_file.exists()
 
 
+def test_a_configuration_file_in_a_circle_of_links(installation: KivitendoDir) -> None:
+    (installation.path / "config/circle.conf").symlink_to("circle.conf")
+    for command in ("start", "check", "restart"):
+        refused(installation.run(command, "-c", "config/circle.conf"), 6, "config/circle.conf")
+    assert installation.run("status", "-c", "config/circle.conf").returncode == 3
+
+
+def test_a_path_that_is_too_long(installation: KivitendoDir) -> None:
+    refused(installation.run("start", "-c", "x" * 5000), 6, "does not exist", "check -c")
+    deep = installation.path
+    for _ in range(3):
+        deep = deep / ("deep" * 30)
+        deep.mkdir()
+    installation.write(str((deep / "k.conf").relative_to(installation.path)))
+    installation.pid_file.parent.mkdir()
+    for command in ("start", "status", "stop", "restart", "reload"):
+        result = installation.run(command, "-c", str(deep / "k.conf"))
+        refused(result, 7, "whose path is too long", "-c")
+    (installation.path / "config/short.conf").symlink_to(deep / "k.conf")
+    for command in ("start", "status", "stop"):
+        result = installation.run(command, "-c", str(deep / "k.conf"))
+        assert result.returncode == 0, result.stderr
+
+
 def test_a_missing_section(installation: KivitendoDir) -> None:
     default = re.sub(r"^\[task_server\]\n([^\[].*\n)+", "", DEFAULTS, flags=re.M)
     assert default != DEFAULTS

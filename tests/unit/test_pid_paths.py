@@ -63,3 +63,10 @@ def test_a_file_of_config_that_is_a_link_has_one_name_as_well(root: Path) -> Non
     (root / "k/config/bar.conf").symlink_to(root / "etc/other.conf")
     for spelling in ("config/bar.conf", str(root / "etc/other.conf")):
         assert path_for(root / "k", Path(spelling)).name == "config.bar.conf.pid"
+
+
+def test_links_in_a_circle_hurt_nobody(root: Path) -> None:
+    (root / "k/config/a-circle.conf").symlink_to("a-circle.conf")
+    assert path_for(root / "k", Path("config/foo.conf")).name == "config.foo.conf.pid"
+    circle = path_for(root / "k", Path("config/a-circle.conf"))
+    assert circle.name == "config.a-circle.conf.pid"
