@@ -190,7 +190,10 @@ def refusal(path: Path, found: Found) -> ControlError:
                 f" lock: find it with 'fuser {path}'",
             )
         case _:
-            return ControlError(f"Pid file {path} is invalid but locked, exiting")
+            return ControlError(
+                f"Pid file {path} is invalid but locked, exiting",
+                remedy=f"if no other start is under way, find who holds it with 'fuser {path}'",
+            )
 
 
 def foreign_refusal(path: Path, found: Found) -> ControlError:
