@@ -88,6 +88,13 @@ def ensure_directory(kivitendo_dir: Path, owner: tuple[int, int] | None) -> Path
     return directory
 
 
+def check_writable(pid_file: Path) -> None:
+    """Raise PrivilegeError if we may not make this PID file, once it is gone."""
+    if not os.access(pid_file.parent, os.W_OK | os.X_OK):
+        error = PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        raise denied(pid_file, "created", error)
+
+
 def _make(parent: int, name: str, owner: tuple[int, int]) -> None:
     """Make a directory that everybody may look into, as root for its owner.
 

@@ -106,12 +106,6 @@ def remove_stale(path: Path) -> bool:
         os.close(descriptor)
 
 
-def check_folder(path: Path) -> None:
-    """Raise PrivilegeError if we could not make this PID file."""
-    if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise denied(path, "created", PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
-
-
 class PidFile:
     """Our own PID file while we run: ``with closing(PidFile.acquire(path)): …``."""
 

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from kivitendo_task_server.config.settings import Loaded
-from kivitendo_task_server.daemon import logs, pidfile, start
+from kivitendo_task_server.daemon import logs, piddirectory, pidfile, start
 from kivitendo_task_server.daemon.process import StartRefused
 from kivitendo_task_server.errors import DatabaseError, TaskServerError, not_loadable
 
@@ -66,7 +66,7 @@ def _try(request: start.StartRequest, loaded: Loaded, pid_file: Path) -> None:
     directory = request.location.kivitendo_dir
     start.become_service_user(request, loaded)
     start.enter(directory, loaded)
-    pidfile.check_folder(pid_file)
+    piddirectory.check_writable(pid_file)
     if not request.foreground:
         logs.daemon_target(loaded.settings, directory)
     # with the service's rights, and only here: the new service is forked from our parent
