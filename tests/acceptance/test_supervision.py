@@ -85,6 +85,23 @@ def test_stop_finishes_the_running_job_and_begins_no_other(
     assert statuses(tenant.access) == ["success"]
 
 
+def test_a_running_job_is_finished_under_the_old_configuration(
+    tenant: OneTenant, tmp_path: Path
+) -> None:
+    began = tmp_path / "began"
+    sleeping = sleeping_job(tenant.access, began, 2)
+    waiting = tenant.add(next_run_at="2021-01-01")  # due as well, and of the same batch
+    with real_service(tenant.installation) as service:
+        until(began.exists)
+        tenant.installation.configure("task_server", node_id="other")
+        assert tenant.installation.run("reload").returncode == 0
+        until(lambda: finished(tenant.access, waiting))
+        assert service.stop() == 0
+    assert statuses(tenant.access) == ["success", "success"]
+    nodes = tenant.execute("SELECT job_id, last_node FROM kivitendo_task_server.job_runs")
+    assert dict(nodes) == {sleeping: "vm", waiting: "other"}
+
+
 @pytest.mark.parametrize("second_signal", [False, True])
 def test_an_interrupted_job_is_recorded_and_runs_again(
     tenant: OneTenant, tmp_path: Path, second_signal: bool
