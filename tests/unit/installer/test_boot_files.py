@@ -230,3 +230,30 @@ def test_database_is_wanted_only_where_it_is_local(variant: str) -> None:
     unit = APPROVED / variant / "etc/systemd/system/kivitendo-task-server@.service"
     assert "Requires=" not in unit.read_text()
     assert ("postgresql" in unit.read_text()) is (variant == "debian/systemd")
+
+
+@pytest.mark.parametrize("wrong", [False, True])
+def test_restart_in_kivitendos_place_stops_nothing_for_a_wrong_configuration(
+    tmp_path: Path, wrong: bool
+) -> None:
+    script = APPROVED / "debian/systemd-adopted/var/www/kivitendo-erp/scripts/task_server.pl"
+    ours, asked = tmp_path / "kivitendo-task-server", tmp_path / "asked"
+    programs = {
+        ours: f"case $* in *check-config) exit {6 if wrong else 0} ;; esac",
+        tmp_path / "systemctl": f"echo \"$*\" >> '{asked}'",
+        tmp_path / "id": "echo 0",
+    }
+    for program, text in programs.items():
+        program.write_text(f"#!/bin/sh\n{text}\n")
+        program.chmod(0o755)
+    copy = tmp_path / "task_server.pl"
+    copy.write_text(re.sub(r"^PROGRAM=.*", f"PROGRAM='{ours}'", script.read_text(), flags=re.M))
+    environ = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = subprocess.run(["sh", copy, "restart"], env=environ, check=False)
+    unit = "kivitendo-task-server@kivitendo.service"
+    if wrong:
+        assert done.returncode == 6
+        assert not asked.exists()
+    else:
+        assert done.returncode == 0
+        assert asked.read_text() == f"stop {unit}\nstart {unit}\n"

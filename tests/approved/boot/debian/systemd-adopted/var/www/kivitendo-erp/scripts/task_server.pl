@@ -58,6 +58,8 @@ case "$*" in
     start) start && exit 0 || exit $? ;;
     stop) stop && exit 0 || exit $? ;;
     restart)
+        # a wrong configuration must not cost a running service
+        task_server check-config >/dev/null || exit $?
         stop || exit $?
         start && exit 0 || exit $?
         ;;
