@@ -1,8 +1,9 @@
 """The fields of a cron specification in kivitendo's dialect (task-server.md, d.3).
 
 The dialect is forgiving: list elements it does not know are dropped as long as another one is
-understood, a step of 0 is ignored, a step behind a single number has no effect. Each of these is
-accepted as kivitendo accepts it, and remembered as a remark for the people who read schedules.
+understood, a step of 0 is ignored, a step behind a single number or a condition has no effect. Each
+of these is accepted as kivitendo accepts it, and remembered as a remark for the people who read
+schedules.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from kivitendo_task_server.errors import TaskServerError
 
 _ELEMENT = re.compile(r"(?:(\*)|([0-9]+)(?:-([0-9]+))?)(?:/([0-9]+))?\Z")
-_CONDITION = re.compile(r"([!<>])([0-9]+)\Z")
+_CONDITION = re.compile(r"([!<>])([0-9]+)(/[0-9]+)?\Z")
 
 
 class CronError(TaskServerError):
@@ -99,6 +100,8 @@ def _read_elements(
     for element in text.split(","):
         if condition := _CONDITION.match(element):
             sign, number = condition[1], _condition_number(element, condition[2], remarks)
+            if condition[3]:
+                remarks.append(f"the step of {element!r} is ignored")
             if number is None:
                 if sign == "!":  # it takes away everything
                     raise _malformed(kind, text)
@@ -119,6 +122,12 @@ def _read_elements(
             if step and not star and last is None:
                 remarks.append(f"{element!r} means just {int(first)}: a step needs '*' or a range")
             if step and int(step) == 0:
+                if part and step != "0":  # to Perl the text 00 is true, and so a step
+                    raise CronError(
+                        "Illegal modulus zero",
+                        where=f"{kind.name} field",
+                        remedy=f"leave out the step of {element!r}",
+                    )
                 remarks.append(f"the step of {element!r} is ignored")
             parts.append(part[:: int(step) or 1] if step else part)
             if not part:

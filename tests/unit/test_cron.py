@@ -177,6 +177,8 @@ def test_february_29_is_possible_and_30_is_not() -> None:
         ("1-0/0 * * * *", "Malformed cron field '1-0/0'"),
         ("５ * * * *", "Malformed cron field '５'"),
         ("5,!5 * * * *", "Malformed cron field '5,!5'"),
+        ("*/00 * * * *", "Illegal modulus zero"),  # seen by running the library, unlike */0
+        ("5,1-3/000 * * * *", "Illegal modulus zero"),
     ],
 )
 def test_hostile_specifications_are_refused_at_once(spec: str, message: str) -> None:
@@ -195,6 +197,8 @@ def test_hostile_specifications_are_refused_at_once(spec: str, message: str) -> 
         ("1,<0 * * * *", (1,)),
         ("50,<3 * * * *", (0, 1, 2, 50)),
         ("<3,!1 * * * *", (0, 2)),
+        ("<3/2,!1/5 * * * *", (0, 2)),  # a step means nothing there, nor what stands before it
+        (">57/00,3-1/00,X/00 * * * *", (58, 59)),
     ],
 )
 def test_extensions_of_the_minute_field(spec: str, values: tuple[int, ...] | None) -> None:
@@ -268,6 +272,7 @@ def test_remarks_name_what_is_accepted_and_means_something_else() -> None:
     assert "every weekday" in texts
     assert Schedule.parse("0 3 * * *").remarks == ()
     assert "Sunday is also 7" in Schedule.parse("0 3 * * !0").remarks[0]
+    assert Schedule.parse("!5/2 3 * * *").remarks == ("the step of '!5/2' is ignored",)
 
 
 def test_no_next_time_before_the_year_10000() -> None:
