@@ -51,8 +51,9 @@ def run(arguments: argparse.Namespace) -> int:
     from kivitendo_task_server.scheduling.cron import Schedule
 
     schedule = Schedule.parse(arguments.spec)
-    clock = SystemClock(_zone(arguments.timezone) if arguments.timezone else None)
-    moment = _start(arguments.start, clock.zone) if arguments.start else clock.now()
+    zone, start = arguments.timezone, arguments.start
+    clock = SystemClock(None if zone is None else _zone(zone))
+    moment = clock.now() if start is None else _start(start, clock.zone)
     if not arguments.plain:
         print(f"{' '.join(schedule.spec.split())}: {schedule.describe()}")
         for remark in schedule.remarks:

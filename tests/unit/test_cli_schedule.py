@@ -65,6 +65,8 @@ def test_the_machines_zone_and_now_are_the_defaults(capsys: pytest.CaptureFixtur
         (["* * * * *", "--timezone", "Europe"], "unknown time zone"),
         (["* * * * *", "--from", "gestern"], "'gestern' is not a time"),
         (["* * * * *", "--from", "0001-01-01T00:00+14:00"], "is not a time"),
+        (["* * * * *", "--timezone", ""], "unknown time zone ''"),
+        (["* * * * *", "--from", ""], "'' is not a time"),  # a variable without a value
         (["* * * * *", "--count", "0"], "a number from 1"),
         (["* * * * *", "--count", "²"], "a number from 1"),
         ([], "SPEC"),
