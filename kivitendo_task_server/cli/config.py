@@ -10,13 +10,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kivitendo_task_server.errors import ConfigurationError
+from kivitendo_task_server.errors import ConfigurationError, UsageError
 from kivitendo_task_server.streams import tell
 
 if TYPE_CHECKING:
     from kivitendo_task_server.config.reader import Effective
 
-NO_FILE_NAMED = ""
+NO_FILE_NAMED = "\0"
+"""What no argument can be: an empty one is a mistake, such as a variable without a value."""
 WIDEST = 60
 """Characters of a setting before its origin stands out of line."""
 
@@ -103,6 +104,8 @@ def _print_sections(arguments: argparse.Namespace) -> int:
     from kivitendo_task_server.config.files import read_file
 
     named = arguments.json != NO_FILE_NAMED
+    if named and not arguments.json:
+        raise UsageError("--json needs the name of a file")
     file = Path(arguments.json) if named else target(arguments).config_file
     try:
         parsed = read_file(file)

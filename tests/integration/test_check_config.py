@@ -95,6 +95,7 @@ def test_all_errors_on_stderr(kivitendo: Path) -> None:
         (["--unknown"], 2, "unrecognized arguments"),
         (["--json", "typo.conf"], 6, "the configuration file does not exist"),
         (["--json", "config"], 6, "not a regular file"),
+        (["--json", ""], 2, "--json needs the name of a file"),
     ],
 )
 def test_one_clear_line(kivitendo: Path, arguments: list[str], code: int, text: str) -> None:
