@@ -208,7 +208,8 @@ def _suggested_section(name: str, known: list[str]) -> str:
 def _close(name: str, known: list[str]) -> str:
     from difflib import get_close_matches  # seldom needed
 
-    return next(iter(get_close_matches(name, known, n=1, cutoff=0.8)), "")
+    # known names have no capitals, and [TASK_SERVER] is a slip like any other
+    return next(iter(get_close_matches(name.lower(), known, n=1, cutoff=0.8)), "")
 
 
 def _default(kind: type, attribute: str) -> Any:

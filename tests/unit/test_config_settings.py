@@ -475,6 +475,8 @@ def test_locked_file(kivitendo: Installation) -> None:
         ("[task_server/notify_on_failure]\nx = 1\n", 2, "unknown key"),
         ("[periodic_invoices]\nsend_mail_to = 1\n", 2, "did you mean send_email_to?"),
         ("[taskserver]\nrun_as = x\n", 2, "did you mean task_server?"),
+        ("[TASK_SERVER]\nrun_as = x\n", 2, "did you mean task_server?"),
+        ("[task_server]\nDEBUG = 1\n", 2, "did you mean debug?"),
         ("[task_server/other]\nx = y\n", 2, "unknown section"),
         ("[authentication/databse]\ndb = x\n", 2, "did you mean authentication/database?"),
         ("[taskserver/notifyonfailure]\nx = y\n", 2, "task_server/notify_on_failure?"),
