@@ -140,6 +140,7 @@ class _Bad:
 def _items(lines: list[str]) -> Iterator[_Header | _KeyLine | _Bad]:
     """The meaning of each line or, for values with continuations, group of lines."""
     index = 0
+    section, after_secret = "", False
     while index < len(lines):
         line, number = lines[index], index + 1
         index += 1
@@ -148,13 +149,17 @@ def _items(lines: list[str]) -> Iterator[_Header | _KeyLine | _Bad]:
             continue
         header = _header(stripped)
         if header is not None:
+            section, after_secret = header, False
             yield _Header(number, header)
             continue
         separator = _SEPARATOR.search(line)
         key = _key(line[: separator.start()]) if separator else ""
         if separator is None or not key:
-            yield _not_understood(number, stripped)
+            # the line may hold a password, or the second half of one
+            hidden = after_secret or is_secret(section, stripped)
+            yield _not_understood(number, stripped, hidden)
             continue
+        after_secret = is_secret(section, key)
         value, index = _value(lines, index, line[separator.start() :])
         yield _KeyLine(number, key, value)
 
@@ -191,7 +196,7 @@ def _value(lines: list[str], index: int, first: str) -> tuple[str, int]:
     return ("\n".join(parts), index) if len(parts) > 1 else (text.rstrip(BLANKS), index)
 
 
-def _not_understood(number: int, stripped: str) -> _Bad:
+def _not_understood(number: int, stripped: str, hidden: bool) -> _Bad:
     if stripped.startswith(_BYTE_ORDER_MARK):
         return _Bad(
             number, "the file begins with a byte order mark", "save it as UTF-8 without BOM"
@@ -202,8 +207,7 @@ def _not_understood(number: int, stripped: str) -> _Bad:
             f"a line that begins with {stripped[0]!r} does not continue a value here",
             "put a key in front of it, or remove blank lines and comments before it",
         )
-    # the line may be half of a password's
-    shown = "" if is_secret(stripped) else f": {stripped[:_SHOWN]!r}"
+    shown = "" if hidden else f": {stripped[:_SHOWN]!r}"
     if stripped.startswith("["):
         return _Bad(
             number,

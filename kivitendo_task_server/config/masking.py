@@ -10,17 +10,22 @@ _SECRET_NAME = re.compile(
     r"passw|passphrase|secret|master_?key|api_?(key|id)|token|credential|private_?key",
     re.IGNORECASE,
 )
-_PASSWORD_IN_URL = re.compile(r"(://[^\s/:@]*:)[^\s@/]+@")
+_PASSWORD_IN_URL = re.compile(r"(//[^\s/:]*:)[^\s/]+@")
+"""Without the scheme: "url https://…" has lost it to the key. User and password may contain @."""
 
 
-def is_secret(name: str) -> bool:
-    """Whether a key (or section) of this name holds something that must never be shown."""
-    return _SECRET_NAME.search(name) is not None
+def is_secret(section: str, key: str) -> bool:
+    """Whether a key of this section holds something that must never be shown.
+
+    Also one of nothing but blanks: it is what a value became whose continuation is separated from
+    it, which may be half of a password.
+    """
+    return section == "secrets" or not key.strip() or _SECRET_NAME.search(key) is not None
 
 
 def shown(section: str, key: str, value: str) -> str:
     """The value as it may be shown, on one line: secrets masked, also the password in a URL."""
-    if value and (is_secret(key) or section == "secrets"):
+    if value and is_secret(section, key):
         return MASK
     return printable(_PASSWORD_IN_URL.sub(rf"\1{MASK}@", value))
 

@@ -75,10 +75,20 @@ def test_all_bad_lines_are_reported_at_once() -> None:
     assert "kivitendo.conf:4" in str(caught.value)
 
 
-def test_a_bad_line_that_may_hold_a_password_is_not_repeated() -> None:
+@pytest.mark.parametrize(
+    "content",
+    [
+        "[authentication/database]\npassword geheim\n",
+        "[authentication/database]\npassword =\n# it is\ngeheim\n",
+        "[secrets]\ngeheim\n",
+    ],
+)
+def test_a_bad_line_that_may_hold_a_password_is_not_repeated(content: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
-        parse(b"[authentication/database]\npassword geheim\n", FILE)
+        parse(content.encode(), FILE)
     assert "geheim" not in str(caught.value)
+    with pytest.raises(ConfigurationError, match="Zeile"):
+        parse(f"{content}[b]\nZeile\n".encode(), FILE)
 
 
 def test_positions() -> None:

@@ -537,6 +537,11 @@ password = geheim
 passwd = geheim
 [own]
 url = https://anna:geheim@example.org/x
+by_mail_address = smtp://anna@b.de:ge@heim@example.org/x
+url https://anna:geheim@example.org
+password =
+
+  = geheim
 api_key = geheim
 client_secret = geheim
 """
@@ -548,6 +553,7 @@ client_secret = geheim
         assert "geheim" not in repr(shown)
     values = {(each.section, each.key): each.value for each in loaded.effective}
     assert values["own", "url"] == "https://anna:********@example.org/x"
+    assert values["own", "by_mail_address"] == "smtp://anna@b.de:********@example.org/x"
     assert values["mail_delivery", "password"] == "********"
 
 
