@@ -124,13 +124,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         # tenants' names may have characters that this terminal's encoding has not
         sys.stdout.reconfigure(errors="backslashreplace")
+    return _written_out(_run(sys.argv[1:] if argv is None else argv))
+
+
+def _run(words: Sequence[str]) -> int:
+    """Run one command, and turn what goes wrong into a message and an exit code."""
     try:
-        arguments = _parsed(sys.argv[1:] if argv is None else argv)
+        arguments = _parsed(words)
         if arguments.command is None:
             raise UsageError("no command given", remedy="see kivitendo-task-server --help")
         _refuse_stray_options(arguments)
         result: int = arguments.run(arguments)
         return result
+    except SystemExit as answered:  # --help, --version
+        return answered.code if isinstance(answered.code, int) else 0
     except TaskServerError as error:
         tell(f"kivitendo-task-server: {error}")
         return error.exit_code
@@ -139,7 +146,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         # the reader of our output went away (a pager, head); not our failure
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return 0
     except Exception as error:
         if os.environ.get("KIVITENDO_TASK_SERVER_TRACEBACK"):
@@ -154,3 +161,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         tell(f"kivitendo-task-server: {text}")
         return 1
+
+
+def _written_out(code: int) -> int:
+    """The exit code after writing what is left of the output. Python would just show its error."""
+    try:
+        if sys.stdout is not None:  # as it is if the caller has closed it
+            sys.stdout.flush()
+    except OSError as error:
+        _drop_output()
+        if not isinstance(error, BrokenPipeError):
+            what = f"the output cannot be written: {error.strerror}"
+            print(f"kivitendo-task-server: standard output: {what}", file=sys.stderr)
+            return code or 1
+    return code
+
+
+def _drop_output() -> None:
+    """Send what is left of the output nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -111,3 +112,39 @@ def test_a_wrong_command_is_told_all_commands(capsys: pytest.CaptureFixture[str]
     text = capsys.readouterr().err
     assert "strat" in text
     assert "check-config" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["--version"], 1),
+        (["schedule", "--help"], 1),
+        (["schedule", "0 3 * * *"], 1),
+        (["schedule", "0 0 29 2 *", "--from", "9995-01-01"], 2),
+    ],
+)
+def test_output_that_cannot_be_written_is_told(words: list[str], code: int) -> None:
+    done = _with_output(words, ">/dev/full")
+    assert done.returncode == code
+    assert done.stderr.endswith(
+        "kivitendo-task-server: standard output: the output cannot be written:"
+        " No space left on device\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "words", [["--help"], ["schedule", "0 3 * * *"], ["check-config", "--keys"]]
+)
+def test_output_that_nobody_reads_does_not_matter(words: list[str]) -> None:
+    done = _with_output(words, "| true")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def _with_output(words: list[str], output: str) -> subprocess.CompletedProcess[str]:
+    """The command with its standard output as bash has it, and Python's buffer in front of it."""
+    return subprocess.run(
+        ["bash", "-o", "pipefail", "-c",
+         f"env -u PYTHONUNBUFFERED {shlex.join([sys.executable, '-m', 'kivitendo_task_server'])}"
+         f" {shlex.join(words)} {output}"],
+        capture_output=True, text=True,
+    )  # fmt: skip
