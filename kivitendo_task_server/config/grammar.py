@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from kivitendo_task_server.config.masking import is_secret
@@ -23,6 +23,8 @@ _BYTE_ORDER_MARK = "\ufeff"
 _SEPARATOR = re.compile("[=:]")
 _SHOWN = 40
 """How many characters of an offending line a message repeats."""
+_MOST_ERRORS = 100
+"""How many lines that are not understood are named: more there are only in other kinds of files."""
 
 
 @dataclass(frozen=True)
@@ -71,50 +73,62 @@ class ParsedFile:
 def parse(content: bytes, file: Path) -> ParsedFile:
     """Parse a whole file; ``file`` is only named in positions and errors.
 
-    Invalid UTF-8 becomes U+FFFD. Raises ConfigurationError with every line that is not understood.
+    Invalid UTF-8 becomes U+FFFD. Raises ConfigurationError with every line that is not understood,
+    or the first of them.
     """
     text = content.decode("utf-8", errors="replace")
-    parsed = ParsedFile(file, {}, {})
-    errors: list[ConfigurationError] = []
-    section = ""
-    block: dict[str, Entry] = {}
+    found: dict[str, dict[str, list[tuple[int, _KeyLine]]]] = {}
+    header_lines: dict[str, int] = {}
+    bad: list[_Bad] = []
+    section, block = "", 0
     for item in _items(text.split("\n")):
         match item:
             case _Header(name=section, line=line):
-                _close(parsed, block)
-                block = {}
+                block += 1
                 if section:  # "[]" without keys is no section
-                    parsed.sections.setdefault(section, {})
-                parsed.header_lines.setdefault(section, line)
+                    found.setdefault(section, {})
+                header_lines.setdefault(section, line)
             case _KeyLine():
-                earlier = block.get(item.key)
-                block[item.key] = Entry(
-                    file,
-                    section,
-                    item.key,
-                    values=(*(earlier.values if earlier else ()), item.value),
-                    lines=(*(earlier.lines if earlier else ()), item.line),
-                )
+                keys = found.setdefault(section, {})
+                keys.setdefault(item.key, []).append((block, item))
             case _Bad():
-                errors.append(
-                    ConfigurationError(
-                        item.what, where=f"{file}:{item.line}", remedy=item.remedy or None
-                    )
-                )
-    _close(parsed, block)
-    if errors:
-        raise ConfigurationError.all_of(errors)
-    return parsed
+                bad.append(item)
+    if bad:
+        raise _refusal(file, bad)
+    sections = {
+        section: {key: _entry(file, section, key, given) for key, given in keys.items()}
+        for section, keys in found.items()
+    }
+    return ParsedFile(file, sections, header_lines)
 
 
-def _close(parsed: ParsedFile, block: dict[str, Entry]) -> None:
-    """Merge a finished section block: its keys replace those of earlier blocks."""
-    for key, entry in block.items():
-        keys = parsed.sections.setdefault(entry.section, {})
-        if key in keys:
-            before = keys[key]
-            entry = replace(entry, replaced_lines=(*before.replaced_lines, *before.lines))
-        keys[key] = entry
+def _entry(file: Path, section: str, key: str, given: list[tuple[int, _KeyLine]]) -> Entry:
+    """A key that is ``given`` in numbered section blocks: the last block's values count."""
+    last = given[-1][0]
+    return Entry(
+        file,
+        section,
+        key,
+        values=tuple(item.value for block, item in given if block == last),
+        lines=tuple(item.line for block, item in given if block == last),
+        replaced_lines=tuple(item.line for block, item in given if block != last),
+    )
+
+
+def _refusal(file: Path, bad: list[_Bad]) -> ConfigurationError:
+    errors = [
+        ConfigurationError(item.what, where=f"{file}:{item.line}", remedy=item.remedy or None)
+        for item in bad[:_MOST_ERRORS]
+    ]
+    if more := len(bad) - len(errors):
+        errors.append(
+            ConfigurationError(
+                f"{more} more lines are not understood",
+                where=str(file),
+                remedy="is it a configuration file?",
+            )
+        )
+    return ConfigurationError.all_of(errors)
 
 
 @dataclass(frozen=True)

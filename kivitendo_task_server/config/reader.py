@@ -18,6 +18,7 @@ from kivitendo_task_server.errors import ConfigurationError
 
 DEFAULT_ORIGIN = "default"
 
+_MOST_LINES = 20  # of a repeated key that a warning names
 _JOB_NAME = re.compile(r"\w+(::\w+)*", re.ASCII)
 
 
@@ -185,7 +186,9 @@ def _line(entry: Entry) -> str:
 
 
 def _lines(lines: tuple[int, ...]) -> str:
-    return f"line{'s' if len(lines) > 1 else ''} {', '.join(map(str, lines))}"
+    listed = ", ".join(map(str, lines[:_MOST_LINES]))
+    more = ", …" if len(lines) > _MOST_LINES else ""
+    return f"line{'s' if len(lines) > 1 else ''} {listed}{more}"
 
 
 def _suggestion(name: str, known: list[str]) -> str:

@@ -75,6 +75,16 @@ def test_all_bad_lines_are_reported_at_once() -> None:
     assert "kivitendo.conf:4" in str(caught.value)
 
 
+def test_a_file_of_another_kind_is_not_told_line_by_line() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        parse(b"word\n" * 1000, FILE)
+    *named, rest = caught.value.problems
+    assert [error.where for error in named] == [f"kivitendo.conf:{n}" for n in range(1, 101)]
+    assert str(rest) == (
+        "kivitendo.conf: 900 more lines are not understood (is it a configuration file?)"
+    )
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -97,6 +107,8 @@ def test_positions() -> None:
     k = parsed.sections["a"]["k"]
     assert (k.value, k.lines, k.replaced_lines, k.where) == ("3", (9,), (2, 3), "kivitendo.conf:9")
     assert parsed.sections["a"]["j"].lines == (10,)
+    many = parse(b"[a]\nk = 1\n" * 100_000, FILE).sections["a"]["k"]  # not quadratic
+    assert (many.values, many.lines, len(many.replaced_lines)) == (("1",), (200_000,), 99_999)
 
 
 DIALECT = st.lists(

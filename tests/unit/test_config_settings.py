@@ -484,6 +484,7 @@ def test_locked_file(kivitendo: Installation) -> None:
         ("[task_server]\nrun_as = a\nrun_as = b\n", 3, "given 2 times (lines 2, 3)"),
         ("[applications]\nlatex = a\nlatex = b\n", 3, "given 2 times (lines 2, 3)"),
         ("[task_server]\nrun_as = a\n[x]\n[task_server]\nrun_as = b\n", 5, "given before (line 2)"),
+        ("[applications]\n" + "latex = a\n" * 30, 31, "20, 21, …); the last one"),
         ("run_as = x\n", 1, "before the first [section]"),
         ("[authentication]\nsession_timeout = long\n", 2, "the default is taken"),
         ("[debug]\nglobal_level = INFO LOUD\n", 2, "unknown levels LOUD"),
