@@ -63,6 +63,11 @@ class Reader:
             )
         return result
 
+    def place(self, section: str, key: str) -> str:
+        """``file:line: [section] key`` of a key that was read, for a message about its value."""
+        origins = {(each.section, each.key): each.origin for each in self.effective}
+        return f"{origins[section, key]}: [{section}] {key}"
+
     def runners(self) -> dict[str, Any]:
         """Job name -> runner, of [task_server/runners]."""
         result: dict[str, Any] = {}

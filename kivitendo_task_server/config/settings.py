@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -161,11 +161,16 @@ class Loaded:
 
 
 def load(
-    config_file: Path, *, kivitendo_dir: Path, environ: Mapping[str, str] | None = None
+    config_file: Path,
+    *,
+    kivitendo_dir: Path,
+    environ: Mapping[str, str] | None = None,
+    look_up: Callable[[str, str], object] = lambda user, place: None,
 ) -> Loaded:
     """Read the delivered defaults and the local file, and validate all settings (a.1 to a.5).
 
     ``environ`` (default: the process's) is only read, to compute ``settings.environment``.
+    ``look_up`` is given ``run_as`` and its place; what it raises is reported with the rest.
     Raises ConfigurationError with all that is wrong at once.
     """
     defaults, local = _read_both(default_file(kivitendo_dir), config_file)
@@ -178,6 +183,10 @@ def load(
     local_is_empty = local.file == defaults.file or not any(local.sections.values())
     if local_is_empty:
         reader.warnings.append(f"{local.file}: no local settings, only delivered defaults apply")
+    try:
+        look_up(settings.task_server.run_as, reader.place("task_server", "run_as"))
+    except ConfigurationError as error:
+        reader.errors.append(error)
     if reader.errors:
         error = ConfigurationError.all_of(reader.errors)
         error.warnings = tuple(reader.warnings)

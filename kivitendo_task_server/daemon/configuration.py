@@ -21,14 +21,13 @@ def read_configuration(
     does not want to come back for the rest.
     """
     try:
-        loaded = load(config_file, kivitendo_dir=kivitendo_dir)
+        loaded = load(config_file, kivitendo_dir=kivitendo_dir, look_up=privileges.look_up)
     except ConfigurationError as error:
         for warning in error.warnings:
             warn(warning)
         raise
     for warning in loaded.warnings:
         warn(warning)
-    privileges.look_up(loaded.settings.task_server.run_as, where=run_as_place(loaded))
     return loaded
 
 

@@ -12,7 +12,7 @@ import pwd
 from kivitendo_task_server.errors import ConfigurationError, PrivilegeError
 
 
-def look_up(run_as: str, *, where: str) -> pwd.struct_passwd | None:
+def look_up(run_as: str, where: str) -> pwd.struct_passwd | None:
     """The account of ``run_as``, None if it is empty; ``where`` names the setting's place.
 
     Raises ConfigurationError for an unknown user and for the administrator.

@@ -76,14 +76,17 @@ def test_warnings_on_stderr(kivitendo: Path) -> None:
 
 def test_all_errors_on_stderr(kivitendo: Path) -> None:
     file = kivitendo / "config/kivitendo.conf"
-    file.write_text("[task_server]\njob_timeout = x\n[authentication/database]\nuser =\n")
+    file.write_text(
+        "[task_server]\njob_timeout = x\nrun_as = nobody-so\n[authentication/database]\nuser =\n"
+    )
     result = check_config(cwd=kivitendo)
     assert (result.returncode, result.stdout) == (6, "")
     first, *others = result.stderr.splitlines()
-    assert first == "kivitendo-task-server: 2 errors in the configuration:"
-    assert len(others) == 2
-    assert others[0].startswith(f"  {file}:4: [authentication/database] user is empty (")
+    assert first == "kivitendo-task-server: 3 errors in the configuration:"
+    assert len(others) == 3
+    assert others[0].startswith(f"  {file}:5: [authentication/database] user is empty (")
     assert others[1].startswith(f"  {file}:2: [task_server] job_timeout = x: not allowed; allowed")
+    assert others[2].startswith(f"  {file}:3: [task_server] run_as: Cannot drop privileges to")
 
 
 @pytest.mark.parametrize(
