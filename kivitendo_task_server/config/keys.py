@@ -24,6 +24,7 @@ from kivitendo_task_server.config.parsers import (
     switch,
     switch_or_default,
     text,
+    text_or_default,
     whole_number,
 )
 
@@ -133,6 +134,15 @@ KEYS: Mapping[str, tuple[Key, ...]] = {
             "the SMTP server's certificate must be good; empty: unless the server is this machine",
         ),
     ),
+    "sent_emails_in_imap": (
+        Key("enabled", switch, "keep a copy of each sent invoice mail in an IMAP folder"),
+        Key("hostname", text_or_default, "IMAP server"),
+        Key("port", PORT, "its port; empty: 993, without ssl 143"),
+        Key("ssl", switch_or_default, "speak TLS from the beginning"),
+        Key("username", text, "IMAP login"),
+        Key("password", text, "IMAP password"),
+        Key("folder", text_or_default, "folder of the copies, with / between its parts"),
+    ),
     "periodic_invoices": (
         Key("send_email_to", text, "who gets the summary: address or login; empty: nobody"),
         Key("email_from", text, "sender of summary and invoices"),
@@ -165,6 +175,3 @@ OWN_SECTIONS = (
     "periodic_invoices",
 )
 """Sections that nobody else reads, so that an unknown key is a mistake."""
-
-MAIL_BY_ADDRESS = "mail_delivery/email/"
-"""Prefix of sections that replace [mail_delivery] for one sender."""

@@ -61,6 +61,11 @@ def nonempty_text(value: str, warn: Warn) -> str:
     return text(value, warn)
 
 
+def text_or_default(value: str, warn: Warn) -> str | Unset:
+    """Any text of one line; empty means the default."""
+    return text(value, warn) if value else UNSET
+
+
 def name_or_none(value: str, warn: Warn) -> str:
     """A name; "0" means none, like an empty text (task-server.md, a.5)."""
     return "" if value == "0" else text(value, warn)

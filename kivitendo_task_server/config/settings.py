@@ -15,7 +15,7 @@ from typing import Literal, TypeVar
 
 from kivitendo_task_server.config.files import default_file, merged, read_file
 from kivitendo_task_server.config.grammar import ParsedFile
-from kivitendo_task_server.config.keys import KEYS, MAIL_BY_ADDRESS
+from kivitendo_task_server.config.keys import KEYS
 from kivitendo_task_server.config.masking import shown
 from kivitendo_task_server.config.reader import Effective, Reader
 from kivitendo_task_server.errors import ConfigurationError
@@ -85,6 +85,19 @@ class MailDelivery:
 
 
 @dataclass(frozen=True)
+class SentFolder:
+    """Section ``[sent_emails_in_imap]`` or ``[sent_emails_in_imap/email/ADDRESS]``."""
+
+    enabled: bool = False
+    hostname: str = "localhost"
+    port: int | None = None
+    ssl: bool = True
+    username: str = ""
+    password: str = field(default="", repr=False)
+    folder: str = "Sent/Kivitendo"
+
+
+@dataclass(frozen=True)
 class FailureNotification:
     """Section ``[task_server/notify_on_failure]`` (task-server.md, g.1)."""
 
@@ -125,6 +138,8 @@ class Settings:
     system: SystemSettings = SystemSettings()
     mail: MailDelivery = MailDelivery()
     mail_by_address: Mapping[str, MailDelivery] = field(default_factory=dict)
+    sent_folder: SentFolder = SentFolder()
+    sent_folder_by_address: Mapping[str, SentFolder] = field(default_factory=dict)
     notify_on_failure: FailureNotification = FailureNotification()
     periodic_invoices: PeriodicInvoicesSettings = PeriodicInvoicesSettings()
     debug: DebugSettings = DebugSettings()
@@ -234,6 +249,11 @@ def _settings(reader: Reader, config_file: Path, environ: Mapping[str, str]) -> 
     def section(kind: type[T], name: str, described_as: str = "") -> T:
         return kind(**reader.values(name, KEYS[described_as or name], kind))
 
+    def by_address(kind: type[T], name: str) -> dict[str, T]:
+        prefix = f"{name}/email/"
+        found = [section for section in texts if section.startswith(prefix)]
+        return {each.removeprefix(prefix): section(kind, each, name) for each in found}
+
     texts = {
         name: {key: entry.value for key, entry in entries.items()}
         for name, entries in reader.sections.items()
@@ -244,11 +264,9 @@ def _settings(reader: Reader, config_file: Path, environ: Mapping[str, str]) -> 
         task_server=section(TaskServerSettings, "task_server"),
         system=section(SystemSettings, "system"),
         mail=section(MailDelivery, "mail_delivery"),
-        mail_by_address={
-            name.removeprefix(MAIL_BY_ADDRESS): section(MailDelivery, name, "mail_delivery")
-            for name in texts
-            if name.startswith(MAIL_BY_ADDRESS)
-        },
+        mail_by_address=by_address(MailDelivery, "mail_delivery"),
+        sent_folder=section(SentFolder, "sent_emails_in_imap"),
+        sent_folder_by_address=by_address(SentFolder, "sent_emails_in_imap"),
         notify_on_failure=section(FailureNotification, "task_server/notify_on_failure"),
         periodic_invoices=section(PeriodicInvoicesSettings, "periodic_invoices"),
         debug=section(DebugSettings, "debug"),

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import imaplib
 import ssl
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime
 from email.message import EmailMessage
 
-from kivitendo_task_server.config.parsers import NotAllowed, switch
-from kivitendo_task_server.config.settings import MailDelivery
+from kivitendo_task_server.config.settings import MailDelivery, SentFolder, Settings
 from kivitendo_task_server.errors import TaskServerError
 from kivitendo_task_server.mail.message import serialised
 from kivitendo_task_server.mail.smtp import verifies_certificate
@@ -23,46 +21,14 @@ SECTION = "sent_emails_in_imap"
 TIMEOUT = 30.0  # seconds for each answer
 
 
-@dataclass(frozen=True)
-class SentFolder:
-    """Where the copies go."""
-
-    host: str
-    port: int
-    ssl: bool
-    username: str
-    password: str = field(repr=False)
-    folder: str
-
-
-def sent_folder(
-    sections: Mapping[str, Mapping[str, str]], sender: str, user_email: str
-) -> SentFolder | None:
+def sent_folder(settings: Settings, sender: str, user_email: str) -> SentFolder | None:
     """The folder for mails of this sender: by its own section, by the user's, or for all.
 
-    None if there is none or it is not enabled. Raises TaskServerError for unusable values.
+    None if there is none or it is not enabled.
     """
-    for name in (f"{SECTION}/email/{sender}", f"{SECTION}/email/{user_email}", SECTION):
-        if name in sections:
-            return _parsed(name, sections[name])
-    return None
-
-
-def _parsed(section: str, values: Mapping[str, str]) -> SentFolder | None:
-    try:
-        if not switch(values.get("enabled", ""), lambda _: None):
-            return None
-        secure = switch(values.get("ssl") or "1", lambda _: None)
-        return SentFolder(
-            host=values.get("hostname") or "localhost",
-            port=int(values.get("port") or (993 if secure else 143)),
-            ssl=secure,
-            username=values.get("username", ""),
-            password=values.get("password", ""),
-            folder=values.get("folder") or "Sent/Kivitendo",
-        )
-    except (NotAllowed, ValueError) as error:
-        raise TaskServerError(str(error), where=f"[{section}]") from error
+    own = settings.sent_folder_by_address
+    found = own.get(sender) or own.get(user_email) or settings.sent_folder
+    return found if found.enabled else None
 
 
 def keep_copy(target: SentFolder, message: EmailMessage, sent_on: datetime) -> None:
@@ -86,19 +52,23 @@ def keep_copy(target: SentFolder, message: EmailMessage, sent_on: datetime) -> N
         text = str(error).replace(target.password, "***") if target.password else str(error)
         raise TaskServerError(
             f"no copy in the folder {target.folder}: {' '.join(text.split())}",
-            where=f"[{SECTION}] {target.host}:{target.port}",
+            where=f"[{SECTION}] {target.hostname}:{_port(target)}",
             remedy="correct the section, or switch it off",
         ) from error
 
 
 def _connect(target: SentFolder) -> imaplib.IMAP4:
     if not target.ssl:
-        return imaplib.IMAP4(target.host, target.port, timeout=TIMEOUT)
+        return imaplib.IMAP4(target.hostname, _port(target), timeout=TIMEOUT)
     context = ssl.create_default_context()
-    if not verifies_certificate(replace(MailDelivery(), host=target.host)):
+    if not verifies_certificate(replace(MailDelivery(), host=target.hostname)):
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-    return imaplib.IMAP4_SSL(target.host, target.port, ssl_context=context, timeout=TIMEOUT)
+    return imaplib.IMAP4_SSL(target.hostname, _port(target), ssl_context=context, timeout=TIMEOUT)
+
+
+def _port(target: SentFolder) -> int:
+    return target.port or (993 if target.ssl else 143)
 
 
 def _append(server: imaplib.IMAP4, folder: str, data: bytes, sent_on: datetime) -> str:

@@ -25,6 +25,7 @@ from kivitendo_task_server.config.settings import (
     Loaded,
     MailDelivery,
     PeriodicInvoicesSettings,
+    SentFolder,
     SystemSettings,
     TaskServerSettings,
     load,
@@ -181,6 +182,18 @@ debug = 1
 [mail_delivery/email/x@b.de]
 host = other
 user = old
+[sent_emails_in_imap]
+enabled = 1
+hostname = imap
+port = 143
+ssl = 0
+username = u
+password = p
+folder = F/G
+[sent_emails_in_imap/email/x@b.de]
+hostname =
+ssl =
+folder =
 [periodic_invoices]
 send_email_to = b
 email_from = f
@@ -228,6 +241,8 @@ document_path = /docs
         debug=True,
     )
     assert settings.mail_by_address == {"x@b.de": MailDelivery(host="other", login="old")}
+    assert settings.sent_folder == SentFolder(True, "imap", 143, False, "u", "p", "F/G")
+    assert settings.sent_folder_by_address == {"x@b.de": SentFolder()}
     assert settings.periodic_invoices == PeriodicInvoicesSettings(
         "b", "f", "s", "t", True, "once", True
     )
@@ -244,6 +259,7 @@ document_path = /docs
         ("authentication/database", "DatabaseAccess"),
         ("system", "SystemSettings"),
         ("mail_delivery", "MailDelivery"),
+        ("sent_emails_in_imap", "SentFolder"),
         ("periodic_invoices", "PeriodicInvoicesSettings"),
         ("debug", "DebugSettings"),
     ],
@@ -335,6 +351,8 @@ def test_durations(kivitendo: Installation, text: str, seconds: int) -> None:
         ("mail_delivery", "method", "pigeon", "smtp or sendmail"),
         ("mail_delivery", "security", "starttls", "none or tls or ssl"),
         ("mail_delivery/email/a@b.de", "port", "smtp", "a whole number"),
+        ("sent_emails_in_imap", "port", "imaps", "a whole number from 1 to 65535"),
+        ("sent_emails_in_imap/email/a@b.de", "port", "0", "a whole number"),
         ("periodic_invoices", "currency_conversion", "never", "kivitendo or once"),
         ("environment", "A", "b\0c", "NUL"),
         ("debug", "file_name", "a\0b", "one line of text"),
@@ -535,6 +553,7 @@ anything = geheim
 [imap_client]
 password = geheim
 [sent_emails_in_imap]
+password = geheim
 passwd = geheim
 [own]
 url = https://anna:geheim@example.org/x

@@ -174,7 +174,7 @@ class Mailer:
         """Put a copy where the settings want one; that it failed is a matter for the log."""
         user = self._context.tenant.user
         try:
-            folder = sent_folder(self._context.settings.sections, mail.sender, user.email)
+            folder = sent_folder(self._context.settings, mail.sender, user.email)
             if folder is not None:
                 keep_copy(folder, message, self._context.clock.now())
         except TaskServerError as error:
