@@ -70,7 +70,12 @@ class _Configuration:
         section = context.settings.sections.get("self_test", {})
 
         def on(key: str) -> bool:
-            return config_switch(section.get(key, ""), lambda text: None)
+            def warn(text: str) -> None:
+                action = fields("configuration_warning")
+                context.log.warning("[self_test] %s = %s: %s", key, value, text, extra=action)
+
+            value = section.get(key, "")
+            return config_switch(value, warn)
 
         return cls(
             modules=tuple(section.get("modules", NATIVE).split()),

@@ -191,6 +191,15 @@ def test_no_modules(books: Bench, mailbox: Mailbox) -> None:
     assert mailbox.messages == []
 
 
+def test_a_switch_written_no_is_off_with_a_warning(
+    books: Bench, mailbox: Mailbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    books.section("self_test", send_email_to="demo", send_email_on_success="no")
+    assert books.run(SelfTest) == JobResult("1")
+    assert mailbox.messages == []
+    assert "[self_test] send_email_on_success = no: taken as off" in caplog.text
+
+
 def test_the_log_line(books: Bench, caplog: pytest.LogCaptureFixture) -> None:
     books.section("self_test", log_to_file="1")
     books.execute("DELETE FROM taxkeys")
