@@ -215,6 +215,8 @@ def _not_understood(number: int, stripped: str, hidden: bool) -> _Bad:
         return _Bad(
             number, "the file begins with a byte order mark", "save it as UTF-8 without BOM"
         )
+    if "\0" in stripped:
+        return _Bad(number, "this is not text in UTF-8", "save the file as UTF-8 without BOM")
     if stripped[0] in "=:":
         return _Bad(
             number,

@@ -75,6 +75,17 @@ def test_all_bad_lines_are_reported_at_once() -> None:
     assert "kivitendo.conf:4" in str(caught.value)
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be"])
+def test_a_file_in_utf_16(encoding: str) -> None:
+    """Windows calls it Unicode. Its passwords would not be recognised, so no line is repeated."""
+    with pytest.raises(ConfigurationError) as caught:
+        parse("[a]\nk = v\npassword geheim\n".encode(encoding), FILE)
+    assert str(caught.value.problems[0]) == (
+        "kivitendo.conf:1: this is not text in UTF-8 (save the file as UTF-8 without BOM)"
+    )
+    assert "g\\x00e" not in str(caught.value)
+
+
 def test_a_file_of_another_kind_is_not_told_line_by_line() -> None:
     with pytest.raises(ConfigurationError) as caught:
         parse(b"word\n" * 1000, FILE)
