@@ -203,9 +203,9 @@ def load(
     except ConfigurationError as error:
         reader.errors.append(error)
     if reader.errors:
-        error = ConfigurationError.all_of(reader.errors)
-        error.warnings = tuple(reader.warnings)
-        raise error
+        refusal = ConfigurationError.all_of(reader.errors)
+        refusal.warnings = tuple(reader.warnings)
+        raise refusal
     described = {(each.section, each.key) for each in reader.effective}
     others = (
         Effective(section, key, shown(section, key, entry.value), entry.where)
