@@ -39,11 +39,15 @@ def tell(line: str) -> None:
     _print(line, sys.stderr)
 
 
+def drop(stream: TextIO) -> None:
+    """Send what is left in its buffer nowhere: it would raise again when the process ends."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, stream.fileno())
+    os.close(null)
+
+
 def _print(line: str, stream: TextIO) -> None:
     try:
         print(line, file=stream, flush=True)
     except OSError:
-        # what is left in its buffer would raise again, at the latest at the end of the process
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, stream.fileno())
-        os.close(null)
+        drop(stream)

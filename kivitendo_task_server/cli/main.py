@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 from kivitendo_task_server import __version__
 from kivitendo_task_server.cli import control
 from kivitendo_task_server.errors import TaskServerError, UsageError, not_loadable
-from kivitendo_task_server.streams import complete, tell
+from kivitendo_task_server.streams import complete, drop, tell
 
 # Module -> its commands. Each has register(commands): it adds its sub-parsers, whose defaults carry
 # run=function, and function(arguments) returns the exit code. The options(parser) of the control
@@ -146,7 +146,7 @@ def _run(words: Sequence[str]) -> int:
         return 130
     except BrokenPipeError:
         # the reader of our output went away (a pager, head); not our failure
-        _drop_output()
+        drop(sys.stdout)
         return 0
     except Exception as error:
         if os.environ.get("KIVITENDO_TASK_SERVER_TRACEBACK"):
@@ -166,17 +166,11 @@ def _run(words: Sequence[str]) -> int:
 def _written_out(code: int) -> int:
     """The exit code after writing what is left of the output. Python would just show its error."""
     try:
-        if sys.stdout is not None:  # as it is if the caller has closed it
-            sys.stdout.flush()
+        sys.stdout.flush()
     except OSError as error:
-        _drop_output()
+        drop(sys.stdout)
         if not isinstance(error, BrokenPipeError):
             what = f"the output cannot be written: {error.strerror}"
-            print(f"kivitendo-task-server: standard output: {what}", file=sys.stderr)
+            tell(f"kivitendo-task-server: standard output: {what}")
             return code or 1
     return code
-
-
-def _drop_output() -> None:
-    """Send what is left of the output nowhere."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
