@@ -43,6 +43,8 @@ class TenantDatabase:
         self._kept = False
         self._shape: TableShape | None = None
         """Remembered while the connection is closed: one round trip less to open it again."""
+        self._tags_present: frozenset[str] = frozenset()
+        """kivitendo's upgrades that the database was seen to have."""
         self._calendar = Calendar()
         self._bad_schedules: set[tuple[int, str | None]] = set()
 
@@ -72,8 +74,12 @@ class TenantDatabase:
 
     async def lacking(self, tags: frozenset[str]) -> frozenset[str]:
         """Which of kivitendo's upgrades the tenant has yet to get; after a look."""
+        if tags == self._tags_present:
+            return frozenset()
         assert self._connection is not None
-        return await missing(self._connection.query, "tenant", tags)
+        lacking = await missing(self._connection.query, "tenant", tags)
+        self._tags_present = frozenset() if lacking else tags
+        return lacking
 
     async def schedule(self, found: Found) -> None:
         """Active jobs without a next time get one, or a word in the log why they cannot."""
@@ -99,6 +105,7 @@ class TenantDatabase:
         """Close the connection, and forget what was found in the database."""
         self._disconnect()
         self._shape = None
+        self._tags_present = frozenset()
 
     def _disconnect(self) -> None:
         if self._connection is None:

@@ -104,21 +104,23 @@ class TenantList:
     async def _check_upgrades(self, connection: AsyncConnection) -> None:
         """Hold everything back while the tables are not what kivitendo's code expects (b.6)."""
         tags = self._service.upgrade_scripts.tags("authentication")
-        if tags != self._tags_present:
-            lacking = await missing(connection.query, "authentication", tags)
-            if lacking:
-                text = pending_text("authentication", lacking)
-                self._service.hold.upgrade = text
-                self._service.hold.log_changes()
-                raise UpgradePending(text)
-            self._service.hold.upgrade = None
-            self._tags_present = tags
+        if tags == self._tags_present and self._service.hold.upgrade is None:
+            return
+        lacking = await missing(connection.query, "authentication", tags)
+        if lacking:
+            text = pending_text("authentication", lacking)
+            self._service.hold.upgrade = text
+            self._service.hold.log_changes()
+            raise UpgradePending(text)
+        self._service.hold.upgrade = None
+        self._tags_present = tags
 
     def close(self) -> None:
         """Give the connection back."""
         if self._connection is not None:
             self._connection.close()
         self._connection = self._generation = None
+        self._tags_present = frozenset()  # it may be another one when it is opened again
 
     def failed_at_start(self, error: TaskServerError) -> None:
         """The very first attempt failed; go on trying."""

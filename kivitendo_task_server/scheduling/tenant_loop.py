@@ -46,7 +46,6 @@ class TenantLoop:
         self._database = TenantDatabase(tenant, service)
         self._run: BatchRun | None = None
         self._interrupted: dict[int, Interruption] = {}
-        self._tags_present: frozenset[str] = frozenset()
         self._held = False
 
     @property
@@ -146,6 +145,8 @@ class TenantLoop:
         """One look and what follows from it; whether a worker got anywhere."""
         settings = self._service.settings
         if (reason := self._service.hold.log_changes()) is not None:
+            self._forget_retry()  # the ticks will tell when it is over
+            self._database.close()  # in nobody's way who restores or renames it meanwhile
             self._set_state(f"held back: {reason}")
             return False
         try:
@@ -167,13 +168,14 @@ class TenantLoop:
 
     async def _upgrade_pending(self) -> bool:
         """Whether the tenant has to wait for a schema upgrade; said once (weakness 30)."""
-        tags = self._service.upgrade_scripts.tags("tenant")
-        if tags != self._tags_present and (lacking := await self._database.lacking(tags)):
+        lacking = await self._database.lacking(self._service.upgrade_scripts.tags("tenant"))
+        if lacking:
+            self._answers()
+            text = pending_text("tenant", lacking)
+            self._set_state(f"held back: {text}")
             if not self._held:
                 self._held = True
-                text = pending_text("tenant", lacking)
                 log.warning("%s", text, extra=fields("tenant_held", tenant=self.tenant.name))
-                self._set_state(f"held back: {text}")
             return True
         if self._held:  # upgraded, or kivitendo's older code is back
             self._held = False
@@ -181,7 +183,6 @@ class TenantLoop:
             log.info("is upgraded", extra=fields("tenant_upgraded", tenant=self.tenant.name))
             self._wake.set()
             return True
-        self._tags_present = tags
         return False
 
     # --- running jobs -----------------------------------------------------------------------
@@ -200,6 +201,7 @@ class TenantLoop:
         self._set_state(QUEUING)
         async with service.slots:
             if service.stopping or self._retired or service.hold.reason():
+                self._forget_retry()  # the ticks will tell when it is over
                 return False
             batch = Batch(
                 tenant=self.tenant,
@@ -244,12 +246,15 @@ class TenantLoop:
             self._service.state_changed()
 
     def _works(self) -> None:
+        self._answers()
+        self._set_state(WAITING)
+
+    def _answers(self) -> None:
         if self._failures:
             log.info("works again", extra=fields("tenant_back", tenant=self.tenant.name))
         self._failures = 0
         self._forget_retry()
         self._service.notifier.tenant_recovered(self.tenant)
-        self._set_state(WAITING)
 
     def _failed(self, error: Exception) -> None:
         self._database.close()

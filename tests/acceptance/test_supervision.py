@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -229,19 +230,38 @@ def test_pending_upgrades_hold_back_whom_they_concern(
         assert service.stop() == 0
 
 
-def test_an_older_kivitendo_that_is_put_back_ends_the_hold(tenant: OneTenant) -> None:
-    script = tenant.installation.path / "sql/Pg-upgrade2/new.sql"
+@pytest.mark.parametrize("others", [(), ("base",)])
+@pytest.mark.parametrize(
+    ("folder", "held", "over"),
+    [("Pg-upgrade2", "tenant_held", "tenant_upgraded"), ("Pg-upgrade2-auth", "hold", "hold_over")],
+)
+def test_an_older_kivitendo_that_is_put_back_ends_the_hold(
+    tenant: OneTenant, folder: str, held: str, over: str, others: tuple[str, ...]
+) -> None:
+    script = tenant.installation.path / "sql" / folder / "new.sql"
     script.parent.mkdir(parents=True)
+    for tag in others:
+        script.with_stem(tag).write_text(f"-- @tag: {tag}\n")
+        tenant.execute("INSERT INTO schema_info (tag) VALUES (%s)", tag)
+        execute(tenant.installation.auth, "INSERT INTO auth.schema_info (tag) VALUES (%s)", tag)
     with real_service(tenant.installation) as service:
+
+        def woken_until(condition: Callable[[], bool]) -> None:
+            """The list of tenants may be read after they were looked at."""
+
+            def met() -> bool:
+                service.wake_up()
+                return condition()
+
+            until(met)
+
         for round_number in (1, 2):
             script.write_text("-- @tag: new_tag\n")
-            service.wake_up()
-            until(lambda: len(service.lines("tenant_held")) == round_number)  # noqa: B023
+            woken_until(lambda: len(service.lines(held)) == round_number)  # noqa: B023
             script.unlink()
             job = tenant.add()
-            service.wake_up()
-            until(lambda: finished(tenant.access, job))  # noqa: B023
-            assert len(service.lines("tenant_upgraded")) == round_number
+            woken_until(lambda: finished(tenant.access, job))  # noqa: B023
+            assert len(service.lines(over)) == round_number
         assert service.stop() == 0
 
 
