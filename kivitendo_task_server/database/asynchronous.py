@@ -25,6 +25,7 @@ from kivitendo_task_server.database.connection import (
 from kivitendo_task_server.errors import DatabaseError
 
 QUERY_TIMEOUT = 10.0  # seconds; our own questions are answered in milliseconds
+SERVER_DELAY = 1.0  # seconds by which PostgreSQL gives up later than we do
 
 Rows: TypeAlias = list[tuple[Any, ...]]
 Query: TypeAlias = Callable[..., Awaitable[Rows]]
@@ -34,19 +35,29 @@ Query: TypeAlias = Callable[..., Awaitable[Rows]]
 class AsyncConnection:
     """One connection, autocommit; use :meth:`open`. Any error closes it."""
 
-    def __init__(self, access: DatabaseAccess, raw: Connection) -> None:
+    def __init__(self, access: DatabaseAccess, raw: Connection, query_timeout: float) -> None:
         self.access = access
         self._raw = raw
+        self._query_timeout = query_timeout
 
     @classmethod
     async def open(
-        cls, access: DatabaseAccess, *, purpose: str, timeout: float = CONNECT_TIMEOUT
+        cls,
+        access: DatabaseAccess,
+        *,
+        purpose: str,
+        timeout: float = CONNECT_TIMEOUT,
+        query_timeout: float = QUERY_TIMEOUT,
     ) -> AsyncConnection:
         """Connect within ``timeout`` seconds. Raises DatabaseError without the password."""
         raw: Connection | None = None
         try:
             async with asyncio.timeout(timeout):
-                wanted = parameters(access, purpose) | await _address(access)
+                wanted = parameters(access, purpose) | await _addresses(access)
+                # a session that waits for a lock does not notice that we have given up: without a
+                # limit of its own each attempt would leave one behind
+                limit = int((query_timeout + SERVER_DELAY) * 1000)
+                wanted["options"] += f" -c statement_timeout={limit}"
                 raw = psycopg2.connect(**wanted, async_=True)
                 await _ready(raw)
         except TimeoutError as error:
@@ -59,23 +70,17 @@ class AsyncConnection:
         except BaseException:
             _abandon(raw)
             raise
-        return cls(access, raw)
+        return cls(access, raw, query_timeout)
 
     @property
     def server_version(self) -> int:
         """PostgreSQL's version as a number, for instance 150004."""
         return self._raw.server_version
 
-    async def query(
-        self,
-        sql: str,
-        values: Mapping[str, Any] | None = None,
-        *,
-        timeout: float = QUERY_TIMEOUT,
-    ) -> Rows:
+    async def query(self, sql: str, values: Mapping[str, Any] | None = None) -> Rows:
         """Run one statement and return its rows. Raises DatabaseError; then it is closed."""
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(self._query_timeout):
                 with self._raw.cursor() as cursor:
                     cursor.execute(sql, values)
                     await _ready(self._raw)
@@ -83,7 +88,7 @@ class AsyncConnection:
         except TimeoutError as error:
             self.close()
             raise DatabaseError(
-                f"no answer to a query within {timeout:g} seconds",
+                f"no answer to a query within {self._query_timeout:g} seconds",
                 where=f"database {self.access}",
                 remedy="is PostgreSQL overloaded, or the table locked?",
             ) from error
@@ -127,8 +132,11 @@ def _finish(done: asyncio.Future[None]) -> None:
         done.set_result(None)
 
 
-async def _address(access: DatabaseAccess) -> dict[str, str]:
-    """The host's address, because libpq would look the name up without letting us go on."""
+async def _addresses(access: DatabaseAccess) -> dict[str, str]:
+    """The host's addresses, because libpq would look the name up without letting us go on.
+
+    It tries one after the other, as it does with a name.
+    """
     host = access.host or "localhost"
     if host == "localhost" or host.startswith("/") or _is_address(host):
         return {}
@@ -137,7 +145,8 @@ async def _address(access: DatabaseAccess) -> dict[str, str]:
         found = await loop.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except UnicodeError as error:  # an empty part, as in db..example, or one that is too long
         raise OSError(f"{host!r} is not the name of a host") from error
-    return {"hostaddr": str(found[0][4][0])} if found else {}
+    addresses = [str(each[4][0]) for each in found]
+    return {"host": ",".join([host] * len(addresses)), "hostaddr": ",".join(addresses)}
 
 
 def _is_address(host: str) -> bool:
