@@ -1,8 +1,10 @@
 """A worker's hold on the job queue: claim a job, record how its run ended.
 
 The claim is a session-level advisory lock, under which the row is read again: the lock ends with
-the connection, whatever happens to the worker, and nobody else can begin the same run. Both steps
-take one round trip each; their statements are prepared, which halves PostgreSQL's work.
+the connection, whatever happens to the worker, and nobody else can begin the same run. Should a job
+give up the lock itself, another worker may take its run over, and with it the mark of the run:
+whoever has no mark any more can record nothing. Both steps take one round trip each; their
+statements are prepared, which halves PostgreSQL's work.
 """
 
 from __future__ import annotations
@@ -12,11 +14,19 @@ from datetime import datetime
 from typing import Any
 
 import psycopg2
-from psycopg2.extensions import TRANSACTION_STATUS_IDLE, TRANSACTION_STATUS_INERROR
+from psycopg2.errors import InvalidSqlStatementName
+from psycopg2.extensions import TRANSACTION_STATUS_IDLE, TRANSACTION_STATUS_INERROR, cursor
 
 from kivitendo_task_server.database.connection import Connection
 from kivitendo_task_server.database.due import LOCK_CLASS, DueRule, representable
 from kivitendo_task_server.jobs.interface import JobResult, JobRow
+
+LOCK_PATIENCE = "10s"
+"""For a table that somebody has locked; the place of a worker that waits is wanted by others."""
+
+
+class ClaimLostError(Exception):
+    """Somebody else has taken the run over: nothing was recorded, what was open is rolled back."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +50,7 @@ class Claim:
     due: bool = False
     """Still due: it is ours to run now, and marked as running."""
     mark: Mark | None = None
-    """The mark of a run that was interrupted, to be recorded first."""
+    """The mark of a run: if the lock is ours, of one that was interrupted, to be recorded first."""
     interruptions: int = 0
     """How often the job was interrupted without having come to an end since."""
     failures: int = 0
@@ -65,16 +75,20 @@ class Record:
     times: Times | None
     """None: the row keeps its times, so it is still due."""
     seconds: float | None = None
-    node: str | None = None
-    """Where it ran, if not here."""
+    mark: Mark | None = None
+    """Whose run it was, if not ours."""
     interrupted: bool = False
 
 
 _CLAIM_TYPES = "int, text, int, timestamp, timestamp, timestamp, boolean"
 _RECORD_TYPES = (
     "int, text, text, text, timestamp, text, text, text,"
-    " boolean, timestamp, timestamp, boolean, boolean, float8, text, text"
+    " boolean, timestamp, timestamp, boolean, boolean, float8, text, text, int"
 )
+
+
+_DEFAULTS = (None, None, None)
+"""A session's isolation level, and whether it is read-only and deferrable: as the server says."""
 
 
 def _call(name: str, types: str) -> str:
@@ -96,7 +110,11 @@ class JobQueue:
         self._pid = pid
         self._forced = forced
         self._held: int | None = None
+        self._prepare()
+
+    def _prepare(self) -> None:
         self._execute(
+            f"SET LOCAL lock_timeout = '{LOCK_PATIENCE}'; DEALLOCATE ALL;"
             f"PREPARE kts_claim ({_CLAIM_TYPES}) AS {self._claim_statement()};"
             f"PREPARE kts_record ({_RECORD_TYPES}) AS {self._record_statement()}",
             None,
@@ -108,6 +126,7 @@ class JobQueue:
         Not ``to_run``: only to see to a mark that was left behind, so it is not due and not marked.
         """
         rule = self._rule
+        self._restore_session()
         # The lock is taken by a statement of its own: only the next one is sure to see what was
         # committed until then. Losing the mark in a crash of PostgreSQL would cost a history row,
         # waiting for the disk would cost every job.
@@ -115,6 +134,7 @@ class JobQueue:
             f"""
             SELECT pg_advisory_unlock({LOCK_CLASS}, %s),
                 set_config('synchronous_commit', 'off', true),
+                set_config('lock_timeout', '{LOCK_PATIENCE}', true),
                 set_config('kivitendo_task_server.locked',
                     pg_try_advisory_lock({LOCK_CLASS}, %s)::text, true);
             """
@@ -127,9 +147,9 @@ class JobQueue:
         )
         assert row is not None
         self._held = job_id if row[0] else None
-        if not row[0]:
-            return Claim(locked=False)
         mark = Mark(*row[1:5]) if row[1] is not None else None
+        if not row[0]:
+            return Claim(locked=False, mark=mark)
         job = JobRow(*row[8:]) if row[8] is not None else None
         return Claim(True, job, bool(row[7]) and mark is None, mark, row[5] or 0, row[6] or 0)
 
@@ -137,7 +157,9 @@ class JobQueue:
         shape = self._rule.shape
         due = self._rule.due % {"node": "$2", "now": "$5", "repeated_from": "$6"}
         return f"""
-            WITH job AS (
+            WITH mark AS (
+                SELECT * FROM kivitendo_task_server.running_jobs WHERE job_id = $1
+            ), job AS (
                 SELECT j.id, j.type, j.package_name, j.data, j.active, j.cron_spec,
                     {representable("j.last_run_at")} AS last_run_at,
                     {representable("j.next_run_at")} AS next_run_at,
@@ -149,7 +171,8 @@ class JobQueue:
             ), marked AS (
                 INSERT INTO kivitendo_task_server.running_jobs
                     (job_id, package_name, node, pid, started_at)
-                SELECT id, COALESCE(package_name, ''), $2, $3, $4 FROM job WHERE due
+                SELECT id, COALESCE(package_name, ''), $2, $3, $4 FROM job
+                WHERE due AND NOT EXISTS (SELECT FROM mark)
                 ON CONFLICT (job_id) DO NOTHING
             )
             SELECT current_setting('kivitendo_task_server.locked')::boolean,
@@ -158,7 +181,7 @@ class JobQueue:
                 job.id, job.type, COALESCE(job.package_name, ''), job.last_run_at,
                 job.next_run_at, job.data, job.active, job.cron_spec, job.node_id, job.description
             FROM (SELECT $1 AS id) asked
-            LEFT JOIN kivitendo_task_server.running_jobs m ON m.job_id = asked.id
+            LEFT JOIN mark m ON m.job_id = asked.id
             LEFT JOIN kivitendo_task_server.job_runs r ON r.job_id = asked.id
             LEFT JOIN job ON job.id = asked.id
             """  # noqa: S608 - put together from constants
@@ -171,62 +194,78 @@ class JobQueue:
         whose schedule was changed keeps the next time that came with it (or gets one, see look).
         Not ``durable``: does not wait for the disk; a crash of PostgreSQL may lose the record,
         together with what the job left uncommitted, until another one has waited. Raises
-        psycopg2.Error if nothing was recorded, in particular if what the job left cannot be
-        committed.
+        ClaimLostError if the run is no longer ours, and psycopg2.Error if nothing was recorded
+        otherwise, in particular if what the job left cannot be committed.
         """
         job, result = record.job, record.result
-        self._execute(
-            "RESET ALL;"  # the job may have set a search_path or a time limit
-            + ("" if durable else "SELECT set_config('synchronous_commit', 'off', true);")
-            + _RECORD,
-            (
-                job.id,
-                _storable(job.package_name),
-                job.description,
-                job.data,
-                _timestamp(record.run_at),
-                "failure" if result.failed else "success",
-                None if result.failed else _storable(result.text),
-                _storable(result.error),
-                record.times is not None,
-                _timestamp(record.times.last_run_at if record.times else None),
-                _timestamp(record.times.next_run_at if record.times else None),
-                result.failed,
-                record.interrupted,
-                record.seconds,
-                record.node or self._rule.node,
-                job.cron_spec,
-            ),
-        )
+        node, pid = self._rule.node, self._pid
+        if record.mark is not None:
+            node, pid = record.mark.node, record.mark.pid
+        try:
+            self._execute(
+                # the job may have set a search_path, a time limit or a role
+                "RESET ALL; RESET SESSION AUTHORIZATION;"
+                + ("" if durable else "SELECT set_config('synchronous_commit', 'off', true);")
+                + _RECORD,
+                (
+                    job.id,
+                    _storable(job.package_name),
+                    job.description,
+                    job.data,
+                    _timestamp(record.run_at),
+                    "failure" if result.failed else "success",
+                    None if result.failed else _storable(result.text),
+                    _storable(result.error),
+                    record.times is not None,
+                    _timestamp(record.times.last_run_at if record.times else None),
+                    _timestamp(record.times.next_run_at if record.times else None),
+                    result.failed,
+                    record.interrupted,
+                    record.seconds,
+                    node,
+                    job.cron_spec,
+                    pid,
+                ),
+                must_be_ours=True,
+            )
+        except InvalidSqlStatementName as error:
+            self._connection.rollback()
+            self._prepare()
+            raise psycopg2.InternalError(
+                "the job has discarded what is prepared in the session (DISCARD ALL, DEALLOCATE"
+                " ALL); it is not all its own"
+            ) from error
 
     def _record_statement(self) -> str:
         """History as in kivitendo (task-server.md, e.3), with the data as they are after the run.
 
         $1 to $5: job's id, package_name, description, data, run_at; $6 to $8: status, result,
         error; $9 to $11: set the row's times, last_run_at, next_run_at; $12, $13: failed,
-        interrupted; $14, $15: seconds, node.
+        interrupted; $14 to $17: seconds, node, cron_spec, pid.
         """
         description, value = (
             (", description", ", $3") if self._rule.shape.history_description else ("", "")
         )
         return f"""
-            WITH history AS (
+            WITH mark AS (
+                DELETE FROM kivitendo_task_server.running_jobs
+                WHERE job_id = $1 AND node = $15 AND pid = $17
+                RETURNING job_id
+            ), history AS (
                 INSERT INTO background_job_histories
                     (package_name, run_at, status, result, error, data{description})
                 SELECT $2, $5, $6, $7, $8, CASE WHEN j.id IS NULL THEN $4 ELSE j.data END{value}
-                FROM (SELECT $1 AS id) asked LEFT JOIN background_jobs j ON j.id = asked.id
+                FROM mark LEFT JOIN background_jobs j ON j.id = mark.job_id
             ), job AS (
-                UPDATE background_jobs SET last_run_at = $10,
+                UPDATE background_jobs j SET last_run_at = $10,
                     next_run_at = CASE WHEN cron_spec IS NOT DISTINCT FROM $16 THEN $11
                         WHEN next_run_at > $5 THEN next_run_at END
-                WHERE id = $1 AND $9
-            ), mark AS (
-                DELETE FROM kivitendo_task_server.running_jobs WHERE job_id = $1
+                FROM mark WHERE j.id = mark.job_id AND $9
             )
             INSERT INTO kivitendo_task_server.job_runs AS r
                 (job_id, runs, failures_in_a_row, interruptions_in_a_row,
                 last_started_at, last_seconds, last_node)
-            VALUES ($1, 1, $12::int, $13::int, $5, $14, $15)
+            SELECT job_id, 1, $12::int, $13::int, $5, $14, $15 FROM mark
             ON CONFLICT (job_id) DO UPDATE SET
                 runs = r.runs + 1,
                 failures_in_a_row = (r.failures_in_a_row + 1) * EXCLUDED.failures_in_a_row,
@@ -235,10 +274,11 @@ class JobQueue:
                 last_started_at = EXCLUDED.last_started_at,
                 last_seconds = EXCLUDED.last_seconds,
                 last_node = EXCLUDED.last_node
+            RETURNING job_id
             """  # noqa: S608 - put together from constants
 
     def wait_for_disk(self, job_id: int) -> None:
-        """Return when all records so far are on PostgreSQL's disk; ``job_id``: any of them."""
+        """Return when all records so far are on PostgreSQL's disk; ``job_id``: of any of them."""
         self._execute(
             "UPDATE kivitendo_task_server.job_runs SET last_node = last_node WHERE job_id = %s",
             (job_id,),
@@ -256,10 +296,20 @@ class JobQueue:
             (application_name,),
         )
 
-    def _execute(self, statements: str, values: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
+    def _restore_session(self) -> None:
+        """Undo what the job before has set on our side of the session."""
+        connection = self._connection
+        connection.cursor_factory = cursor
+        if (connection.isolation_level, connection.readonly, connection.deferrable) != _DEFAULTS:
+            connection.isolation_level, connection.readonly, connection.deferrable = _DEFAULTS
+
+    def _execute(
+        self, statements: str, values: tuple[Any, ...] | None, *, must_be_ours: bool = False
+    ) -> tuple[Any, ...] | None:
         """Run statements in one round trip and one transaction; the row of the last of them.
 
-        An open transaction is joined, and committed.
+        An open transaction is joined, and committed. ``must_be_ours``: if there is no row, nothing
+        is committed and ClaimLostError raised.
         """
         connection = self._connection
         status = connection.get_transaction_status()
@@ -272,9 +322,12 @@ class JobQueue:
             # several statements sent at once are one transaction to PostgreSQL
             connection.autocommit = True
         try:
-            with connection.cursor() as cursor:
-                cursor.execute(statements, values)
-                row = cursor.fetchone() if cursor.description else None
+            with connection.cursor(cursor_factory=cursor) as ours:
+                ours.execute(statements, values)
+                row: tuple[Any, ...] | None = ours.fetchone() if ours.description else None
+            if must_be_ours and row is None:
+                connection.rollback()
+                raise ClaimLostError
             if not alone:
                 connection.commit()
             return row

@@ -110,6 +110,9 @@ class BatchRun:
             self._started(message)
         elif event == "recorded":
             self._finished(message)
+        elif event == "given_up":
+            self._forget_limit()
+            self._current = None
         elif event == "progress":
             self._progress(message["text"])
         elif event == "settled":

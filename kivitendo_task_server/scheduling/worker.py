@@ -18,7 +18,14 @@ import psycopg2
 
 from kivitendo_task_server.clock import wall_time
 from kivitendo_task_server.database.connection import application_name, connect, one_line
-from kivitendo_task_server.database.queue import Claim, JobQueue, Record, Times
+from kivitendo_task_server.database.queue import (
+    Claim,
+    ClaimLostError,
+    JobQueue,
+    Mark,
+    Record,
+    Times,
+)
 from kivitendo_task_server.jobs.interface import JobContext, JobResult, JobRow
 from kivitendo_task_server.log import ROOT, fields, logger
 from kivitendo_task_server.scheduling import runner
@@ -52,7 +59,8 @@ class Worker:
         self._queue = JobQueue(self._connection, batch.rule, os.getpid(), forced=batch.forced)
         self._calendar = Calendar()
         self._disk_waited = 0.0
-        self._not_on_disk = False
+        self._not_on_disk: int | None = None
+        """The job that was recorded last, unless PostgreSQL's disk was waited for."""
 
     def run(self) -> None:
         """Run all jobs of the batch; ends early if the supervisor says so or goes away."""
@@ -62,8 +70,8 @@ class Worker:
             if self._reports.stop_requested():
                 break
             self._handle(job_id)
-        if self._not_on_disk:
-            self._queue.wait_for_disk(self._batch.jobs[0])
+        if self._not_on_disk is not None:
+            self._queue.wait_for_disk(self._not_on_disk)
         self._reports.send("done")
         self._connection.close()
 
@@ -74,18 +82,23 @@ class Worker:
             self._queue.end_session(application_name(session_name(self._node, interruption.pid)))
             deadline += LOCK_PATIENCE
         claim = self._queue.claim(job_id, self._now(), to_run=False)
-        while not claim.locked and time.monotonic() < deadline:
+        while not (claim.locked or (claim.mark and not self._is_of(claim.mark, interruption))):
+            if time.monotonic() >= deadline:
+                return
             time.sleep(0.05)
             claim = self._queue.claim(job_id, self._now(), to_run=False)
-        if claim.mark is not None:
+        if claim.locked and claim.mark is not None:
             self._record_interruption(job_id, claim, interruption)
-        if claim.locked:
-            self._reports.send("settled", job=job_id)
+        self._reports.send("settled", job=job_id)
+
+    def _is_of(self, mark: Mark, interruption: Interruption | None) -> bool:
+        """Whether it is the mark of the run that was interrupted, not of one that came after it."""
+        return interruption is not None and (mark.node, mark.pid) == (self._node, interruption.pid)
 
     def _handle(self, job_id: int) -> None:
         """Claim one job and run it if it is due."""
         claim = self._queue.claim(job_id, self._now())
-        if claim.mark is not None:
+        if claim.locked and claim.mark is not None:
             self._record_interruption(job_id, claim, None)
             claim = self._queue.claim(job_id, self._now())
         if claim.row is None or not claim.due:
@@ -123,7 +136,7 @@ class Worker:
             durable=bool(context.actions_after_commit),
             failed_before=failed_before,
         )
-        if not record.result.failed:
+        if record is not None and not record.result.failed:
             runner.run_actions_after_commit(context)
 
     def _next_run(self, row: JobRow, catch_up: bool) -> datetime | None:
@@ -148,8 +161,10 @@ class Worker:
 
     def _record(
         self, record: Record, *, durable: bool = True, failed_before: bool = False
-    ) -> Record:
+    ) -> Record | None:
         """Commit and record; what cannot be committed makes the run a failure.
+
+        None if somebody else has taken the run over, so that it is not ours to record.
 
         Many short jobs in a row wait for PostgreSQL's disk together: what a crash of its machine
         can lose, effects and record alike, are the jobs of the last DISK_INTERVAL.
@@ -158,7 +173,21 @@ class Worker:
         durable = durable or now - self._disk_waited > DISK_INTERVAL
         if durable:
             self._disk_waited = now
-        self._not_on_disk = not durable
+        try:
+            record = self._record_or_failure(record, durable)
+        except ClaimLostError:
+            log.warning(
+                "another worker has taken the run over, because the job gave up its claim"
+                " (pg_advisory_unlock_all, DISCARD ALL); what it left uncommitted is rolled back",
+                extra=fields("claim_lost"),
+            )
+            self._reports.send("given_up", job=record.job.id)
+            return None
+        self._not_on_disk = None if durable else record.job.id
+        self._report(record, failed_before=failed_before)
+        return record
+
+    def _record_or_failure(self, record: Record, durable: bool) -> Record:
         try:
             self._queue.record(record, durable=durable)
         except psycopg2.Error as error:
@@ -168,7 +197,6 @@ class Worker:
             reason = f"what the job has done cannot be committed: {one_line(error)}"
             record = replace(record, result=JobResult(None, record.result.error or reason))
             self._queue.record(record)
-        self._report(record, failed_before=failed_before)
         return record
 
     def _record_not_run(self, row: JobRow, reason: str) -> None:
@@ -183,7 +211,7 @@ class Worker:
         """Record the run of the mark as failed; unless given up, the job is still due."""
         mark = claim.mark
         assert mark is not None
-        if interruption is not None and (mark.node, mark.pid) == (self._node, interruption.pid):
+        if interruption is not None and self._is_of(mark, interruption):
             reason, given_up = interruption.reason, interruption.own_fault
         else:
             reason, given_up = (
@@ -201,10 +229,13 @@ class Worker:
             mark.started_at,
             JobResult(None, reason),
             Times(mark.started_at, next_run_at) if given_up else None,
-            node=mark.node,
+            mark=mark,
             interrupted=not given_up,
         )
-        self._queue.record(record)
+        try:
+            self._queue.record(record)
+        except ClaimLostError:
+            return  # it was not interrupted: it has been recorded meanwhile
         self._report(record)
 
     def _report(self, record: Record, *, failed_before: bool = False) -> None:

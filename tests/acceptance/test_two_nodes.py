@@ -7,10 +7,11 @@ import random
 import signal
 from collections.abc import Callable
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 from database_fixture import NewDatabase
-from job_rows import execute
+from job_rows import add_job, execute
 from kivitendo_fixture import KivitendoDir, until
 from real_service import RealService, real_service
 from test_database_trouble import add_effects, check_each_ran_once, effects
@@ -147,6 +148,37 @@ def test_a_node_that_stands_still(
         failed = [line for node in NODES for line in nodes.running[node].lines("job_failed")]
         assert all("without a record" in line for line in failed)
         assert len(failed) == 1  # in the other tenant the claim was kept, and nothing failed
+
+
+@pytest.mark.parametrize("how", ["SELECT pg_advisory_unlock_all()", "DISCARD ALL"])
+def test_a_run_whose_claim_was_given_up_counts_once(
+    kivitendo_dir: KivitendoDir, tenants: list[DatabaseAccess], tmp_path: Path, how: str
+) -> None:
+    """Another node may take it over meanwhile: then that one's effects are kept, and no others."""
+    access = tenants[0]
+    add_effects(access, 0)
+    began, end = tmp_path / "began", tmp_path / "end"
+    job = add_job(access, "GiveUpClaim", data=f"how: {how}\nbegan: {began}\nend: {end}")
+    with ExitStack() as stack:
+        nodes = Nodes(kivitendo_dir, stack)
+        nodes.start("one")
+        until(began.exists)
+        execute(access, "UPDATE background_jobs SET package_name = 'Effect', data = ''")
+        nodes.start("two")
+        until(lambda: effects(access) == 1)
+        end.touch()
+        until(lambda: bool(nodes.running["one"].lines("claim_lost")))
+        other = add_job(access, "Effect")
+        nodes.running["one"].wake_up()
+        until(lambda: effects(access) == 2)
+        finish(nodes, [access])
+    assert execute(access, "SELECT job_id FROM effects ORDER BY job_id") == [(job,), (other,)]
+    history = "SELECT package_name, status FROM background_job_histories ORDER BY id"
+    assert execute(access, history) == [
+        ("Effect", "failure"),
+        ("Effect", "success"),
+        ("Effect", "success"),
+    ]
 
 
 def _sleep_in_database(access: DatabaseAccess, seconds: int) -> None:

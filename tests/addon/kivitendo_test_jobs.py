@@ -8,6 +8,8 @@ import sys
 import time
 from pathlib import Path
 
+from psycopg2.extras import RealDictCursor
+
 from kivitendo_task_server.jobs.interface import Job, JobContext, JobResult
 
 
@@ -193,3 +195,33 @@ class AfterCommit(Job):
         if "fail" in context.options:
             raise ValueError("no commit")
         return JobResult("committed")
+
+
+class GiveUpClaim(Job):
+    """Gives up the locks of the session it was given, and more, while it runs."""
+
+    name = "GiveUpClaim"
+
+    def run(self, context: JobContext) -> JobResult:
+        context.connection.autocommit = True
+        execute(context, context.options["how"])
+        context.connection.autocommit = False
+        execute(context, "INSERT INTO effects (job_id) VALUES (%s)", context.job.id)
+        if "began" in context.options:
+            Path(context.options["began"]).touch()
+            while not Path(context.options["end"]).exists():
+                time.sleep(0.02)
+        return JobResult("done")
+
+
+class ChangeSession(Job):
+    """Changes the session it was given where PostgreSQL does not know of it, and its role."""
+
+    name = "ChangeSession"
+
+    def run(self, context: JobContext) -> JobResult:
+        context.connection.set_session(isolation_level="SERIALIZABLE", readonly=True)
+        context.connection.cursor_factory = RealDictCursor
+        execute(context, "SET ROLE pg_monitor")
+        context.connection.commit()
+        return JobResult("changed")

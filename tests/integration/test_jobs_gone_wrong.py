@@ -110,6 +110,31 @@ def test_session_settings_of_a_job_end_with_it(add_on: OneTenant) -> None:
     assert add_on.run() == Summary(2, 0, ())
 
 
+def test_a_changed_session_is_as_it_was_for_the_next_job(add_on: OneTenant) -> None:
+    add_on.add("ChangeSession")
+    effect = add_on.add("Effect")
+    assert add_on.run() == Summary(2, 0, ())
+    assert effects(add_on) == [effect]
+
+
+def test_a_job_that_gives_up_its_claim_runs_once_if_nobody_takes_it_over(add_on: OneTenant) -> None:
+    job = add_on.add("GiveUpClaim", data="how: SELECT pg_advisory_unlock_all()")
+    last = add_on.add()
+    assert add_on.run() == Summary(2, 0, ())
+    assert effects(add_on) == [job]
+    assert add_on.times(last) == (LOCAL_NOW, TOMORROW)
+
+
+@pytest.mark.parametrize("how", ["DISCARD ALL", "DEALLOCATE ALL"])
+def test_a_job_that_discards_what_is_not_its_own_fails(add_on: OneTenant, how: str) -> None:
+    job = add_on.add("GiveUpClaim", data=f"how: {how}")
+    last = add_on.add()
+    assert add_on.run() == Summary(1, 1, ())
+    assert "has discarded what is prepared in the session" in add_on.history()[0][3]
+    assert effects(add_on) == []  # rolled back
+    assert add_on.times(job) == add_on.times(last) == (LOCAL_NOW, TOMORROW)
+
+
 def test_only_the_two_times_of_the_row_are_written(add_on: OneTenant) -> None:
     job = add_on.add("ChangeOwnRow", description="before", data="step: 1")
     assert add_on.run() == Summary(1, 0, ())
