@@ -9,7 +9,6 @@ statements are prepared, which halves PostgreSQL's work.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -19,7 +18,8 @@ from psycopg2.extensions import TRANSACTION_STATUS_IDLE, TRANSACTION_STATUS_INER
 
 from kivitendo_task_server.database.connection import Connection
 from kivitendo_task_server.database.due import LOCK_CLASS, DueRule, representable
-from kivitendo_task_server.jobs.interface import JobResult, JobRow
+from kivitendo_task_server.database.runs import Claim, Mark, Record
+from kivitendo_task_server.jobs.interface import JobRow
 
 LOCK_PATIENCE = "10s"
 """For a table that somebody has locked; the place of a worker that waits is wanted by others."""
@@ -27,57 +27,6 @@ LOCK_PATIENCE = "10s"
 
 class ClaimLostError(Exception):
     """Somebody else has taken the run over: nothing was recorded, what was open is rolled back."""
-
-
-@dataclass(frozen=True)
-class Mark:
-    """A run that began and was not recorded: found under the lock, so whoever did it is gone."""
-
-    package_name: str
-    node: str
-    pid: int
-    started_at: datetime
-
-
-@dataclass(frozen=True)
-class Claim:
-    """What the claim of one job came to."""
-
-    locked: bool
-    """The lock is ours; otherwise somebody else is at it."""
-    row: JobRow | None = None
-    """The row as it is now, if it still exists."""
-    due: bool = False
-    """Still due: it is ours to run now, and marked as running."""
-    mark: Mark | None = None
-    """The mark of a run: if the lock is ours, of one that was interrupted, to be recorded first."""
-    interruptions: int = 0
-    """How often the job was interrupted without having come to an end since."""
-    failures: int = 0
-    """How often the job failed without having worked since."""
-
-
-@dataclass(frozen=True)
-class Times:
-    """New values of a row's two times, local without zone."""
-
-    last_run_at: datetime | None
-    next_run_at: datetime | None
-
-
-@dataclass(frozen=True)
-class Record:
-    """What is written of one run."""
-
-    job: JobRow
-    run_at: datetime
-    result: JobResult
-    times: Times | None
-    """None: the row keeps its times, so it is still due."""
-    seconds: float | None = None
-    mark: Mark | None = None
-    """Whose run it was, if not ours."""
-    interrupted: bool = False
 
 
 _CLAIM_TYPES = "int, text, int, timestamp, timestamp, timestamp, boolean"

@@ -18,14 +18,8 @@ import psycopg2
 
 from kivitendo_task_server.clock import wall_time
 from kivitendo_task_server.database.connection import application_name, connect, one_line
-from kivitendo_task_server.database.queue import (
-    Claim,
-    ClaimLostError,
-    JobQueue,
-    Mark,
-    Record,
-    Times,
-)
+from kivitendo_task_server.database.queue import ClaimLostError, JobQueue
+from kivitendo_task_server.database.runs import Claim, Mark, Record, Times
 from kivitendo_task_server.jobs.interface import JobContext, JobResult, JobRow
 from kivitendo_task_server.log import ROOT, fields, logger
 from kivitendo_task_server.scheduling import runner
