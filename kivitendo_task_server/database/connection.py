@@ -56,8 +56,9 @@ def parameters(
 
 
 def application_name(purpose: str) -> str:
-    """Our name in pg_stat_activity, as PostgreSQL cuts it."""
-    return f"kivitendo-task-server {purpose}"[:63]
+    """Our name in pg_stat_activity, as PostgreSQL cuts it and spells what is not ASCII."""
+    name = f"kivitendo-task-server {purpose}".encode("ascii", "replace").decode()
+    return re.sub(r"[^ -~]", "?", name)[:63]
 
 
 # What PostgreSQL says (libpq gives no code for it) when only another configuration helps; its

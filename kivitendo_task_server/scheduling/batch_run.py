@@ -62,6 +62,7 @@ class BatchRun:
         self._service = service
         self._set_state = set_state
         self._worker: Worker | None = None
+        self._stopped = False
         self._current: tuple[int, str] | None = None
         self._limit: asyncio.Task[None] | None = None
         self._settled: set[int] = set()
@@ -72,6 +73,7 @@ class BatchRun:
 
     def stop(self) -> None:
         """Let the worker finish the job it runs and begin no other."""
+        self._stopped = True
         if self._worker is not None:
             self._worker.stop()
 
@@ -85,7 +87,8 @@ class BatchRun:
         helpers = [asyncio.ensure_future(self._log_output(worker))]
         if self._batch.settings.system.memory_limit_rss is not None:
             helpers.append(asyncio.ensure_future(self._watch_memory(worker)))
-        if self._service.stopping or self._service.settings is not self._batch.settings:
+        changed = self._service.settings is not self._batch.settings
+        if self._stopped or self._service.stopping or changed:  # while it was being started
             worker.stop()
         try:
             async for message in worker.messages():

@@ -214,7 +214,7 @@ class TenantLoop:
                 interrupted=interrupted,
             )
             end = await self._follow(batch)
-            if self._interrupted and service.stopping:
+            if self._interrupted and (service.stopping or self._retired):
                 last_words = replace(batch, jobs=(), interrupted=dict(self._interrupted))
                 await self._follow(last_words)
         progress = end.recorded > 0 or end.interruption is not None

@@ -91,6 +91,7 @@ class Worker:
 
     def _handle(self, job_id: int) -> None:
         """Claim one job and run it if it is due."""
+        os.chdir(self._batch.kivitendo_dir)  # the job before may have gone elsewhere (e.1)
         claim = self._queue.claim(job_id, self._now())
         if claim.locked and claim.mark is not None:
             self._record_interruption(job_id, claim, None)

@@ -265,6 +265,32 @@ def test_an_older_kivitendo_that_is_put_back_ends_the_hold(
         assert service.stop() == 0
 
 
+def test_a_tenant_changed_while_its_job_runs_does_not_repeat_what_ended_for_its_own_fault(
+    tenant: OneTenant, tmp_path: Path
+) -> None:
+    began = tmp_path / "began"
+    job = tenant.add("Sleep", data=f"seconds: 600\nbegan: {began}\njob_timeout: 2")
+    with real_service(tenant.installation) as service:
+        until(began.exists)
+        execute(tenant.installation.auth, "UPDATE auth.clients SET name = 'Umbenannt'")
+        service.wake_up()
+        until(lambda: len(service.lines("tenant_new")) == 2)
+
+        def recorded() -> bool:
+            service.wake_up()
+            return bool(tenant.history())
+
+        until(recorded)
+        until(lambda: len(service.lines("job_failed")) == 1)
+        service.wake_up()
+        assert service.stop() == 0
+    assert tenant.history() == [
+        ("Sleep", "failure", None, "the job exceeded its time limit of 2 s")
+    ]
+    assert finished(tenant.access, job)
+    assert tenant.marks() == []
+
+
 @pytest.mark.parametrize("kind", ["rss", "vsz"])
 def test_memory_limit_of_the_supervisor_ends_it_in_good_order(tenant: OneTenant, kind: str) -> None:
     tenant.installation.configure("system", **{f"memory_limit_{kind}": "1 MB"})

@@ -215,7 +215,7 @@ class GiveUpClaim(Job):
 
 
 class ChangeSession(Job):
-    """Changes the session it was given where PostgreSQL does not know of it, and its role."""
+    """Changes its session where PostgreSQL does not know of it, its role, and its directory."""
 
     name = "ChangeSession"
 
@@ -223,5 +223,6 @@ class ChangeSession(Job):
         context.connection.set_session(isolation_level="SERIALIZABLE", readonly=True)
         context.connection.cursor_factory = RealDictCursor
         execute(context, "SET ROLE pg_monitor")
+        os.chdir("/")
         context.connection.commit()
         return JobResult("changed")

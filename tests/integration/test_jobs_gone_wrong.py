@@ -113,8 +113,10 @@ def test_session_settings_of_a_job_end_with_it(add_on: OneTenant) -> None:
 def test_a_changed_session_is_as_it_was_for_the_next_job(add_on: OneTenant) -> None:
     add_on.add("ChangeSession")
     effect = add_on.add("Effect")
-    assert add_on.run() == Summary(2, 0, ())
+    add_on.add("Print")
+    assert add_on.run() == Summary(3, 0, ())
     assert effects(add_on) == [effect]
+    assert str(add_on.installation.path) in add_on.history()[2][2]
 
 
 def test_a_job_that_gives_up_its_claim_runs_once_if_nobody_takes_it_over(add_on: OneTenant) -> None:
