@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -110,44 +111,71 @@ def test_killed_workers_and_supervisors(
         assert nodes_used == set(NODES)
 
 
+KEEPALIVES = 50  # seconds, see database/connection.py: the longest of the time-outs
+
+
 def test_a_node_that_stands_still(
     kivitendo_dir: KivitendoDir, tenants: list[DatabaseAccess]
 ) -> None:
-    """Longer than the time-outs of connections, queries, and of the jobs themselves.
+    """Longer than the time-outs of connections, queries, keepalives, and of the jobs themselves.
 
-    In one tenant its session is ended meanwhile, so that the other node takes its job over.
+    In one tenant PostgreSQL ends idle sessions, so that the other node takes its job over; in the
+    other one the claim lasts.
     """
+    ending, patient = tenants
     kivitendo_dir.configure("task_server", job_timeout="3")
+    for kind in ("session", "in_transaction_session"):
+        execute(ending, f"ALTER DATABASE {ending.name} SET idle_{kind}_timeout = '4s'")
     for access in tenants:
-        add_effects(access, 60, 0.1)
+        add_effects(access, 250, 0.02)
     with ExitStack() as stack:
         nodes = Nodes(kivitendo_dir, stack)
         nodes.start("one")
         until(_reached(tenants, 10))
-        frozen = [nodes.running["one"].process.pid, *nodes.running["one"].children()]
-        for pid in frozen:
-            os.kill(pid, signal.SIGSTOP)
+        frozen = freeze_amid_jobs(nodes.running["one"], tenants)
+        since = time.monotonic()
         nodes.start("two")
-        until(_reached(tenants, 110))  # all but the jobs that the other one holds
-        execute(
-            tenants[0],
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE application_name LIKE 'kivitendo-task-server worker %% on one'"
-            " AND datname = current_database()",
-        )
+        until(_reached(tenants, 498))  # all but the jobs that the other one holds
 
         def taken_over() -> bool:
             nodes.running["two"].wake_up()
-            return effects(tenants[0]) == 60
+            return effects(ending) == 250
 
         until(taken_over)
-        _sleep_in_database(tenants[0], 11)
+        time.sleep(max(0.0, since + KEEPALIVES + 2 - time.monotonic()))
+        assert effects(patient) == 249
+        assert {state(pid) for pid in frozen} == {"T"}
         for pid in frozen:
             os.kill(pid, signal.SIGCONT)
         finish(nodes, tenants)
         failed = [line for node in NODES for line in nodes.running[node].lines("job_failed")]
         assert all("without a record" in line for line in failed)
         assert len(failed) == 1  # in the other tenant the claim was kept, and nothing failed
+
+
+def freeze_amid_jobs(service: RealService, tenants: list[DatabaseAccess]) -> list[int]:
+    """Stop all processes of a node while it runs a job in each tenant; their ids."""
+    frozen: list[int] = []
+
+    def amid_jobs() -> bool:
+        for pid in frozen:
+            os.kill(pid, signal.SIGCONT)
+        frozen[:] = [service.process.pid, *service.children()]
+        for pid in frozen:
+            os.kill(pid, signal.SIGSTOP)
+        until(lambda: all(state(pid) == "T" for pid in frozen))
+        return all(
+            execute(access, "SELECT 1 FROM kivitendo_task_server.running_jobs")
+            for access in tenants
+        )
+
+    until(amid_jobs)
+    return frozen
+
+
+def state(pid: int) -> str:
+    """A process's state as ps shows it."""
+    return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
 
 
 @pytest.mark.parametrize("how", ["SELECT pg_advisory_unlock_all()", "DISCARD ALL"])
@@ -179,10 +207,6 @@ def test_a_run_whose_claim_was_given_up_counts_once(
         ("Effect", "success"),
         ("Effect", "success"),
     ]
-
-
-def _sleep_in_database(access: DatabaseAccess, seconds: int) -> None:
-    execute(access, "SELECT pg_sleep(%s)", seconds)
 
 
 def _reached(tenants: list[DatabaseAccess], count: int) -> Callable[[], bool]:
