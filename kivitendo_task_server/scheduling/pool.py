@@ -77,16 +77,17 @@ class Worker:
         while True:
             try:
                 line = await self._reader.readline()
-            except ValueError as error:  # longer than any line of ours
+                if not line.endswith(b"\n"):
+                    return
+                message = json.loads(line)
+            except ValueError as error:  # longer than any line of ours, or the end of such a one
                 log.error(
                     "the worker's report cannot be read: %s",
                     error,
                     extra=fields("worker_report_unreadable", pid=self.pid),
                 )
-                return
-            if not line.endswith(b"\n"):
-                return
-            yield json.loads(line)
+            else:
+                yield message
 
     async def output(self) -> AsyncIterator[str]:
         """Lines that its jobs print."""

@@ -234,14 +234,14 @@ class Worker:
         self._report(record)
 
     def _report(self, record: Record, *, failed_before: bool = False) -> None:
-        error = record.result.error
+        error, description = record.result.error, record.job.description
         # a failure at once: should we be killed now, nobody else would notify of it
         send = self._reports.send if record.result.failed else self._reports.send_later
         send(
             "recorded",
             job=record.job.id,
             package=record.job.package_name,
-            description=record.job.description,
+            description=None if description is None else description[:LONGEST_TEXT],
             run_at=record.run_at,
             failed_before=failed_before,
             error=None if error is None else error[:LONGEST_TEXT],

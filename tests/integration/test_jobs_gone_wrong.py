@@ -186,6 +186,19 @@ def test_failures_have_the_description(tenant: OneTenant) -> None:
     ]
 
 
+def test_texts_of_any_length(tenant: OneTenant, caplog: pytest.LogCaptureFixture) -> None:
+    long = 3_000_000
+    tenant.add(description="ä" * long, data=f"exception: {'€' * long}")
+    tenant.add(data=f"result: {'r' * long}")
+    tenant.add("X" * 255, cron_spec="0 3 * * * " + "x" * 240)
+    assert tenant.run() == Summary(1, 2, ())
+    assert tenant.execute(
+        "SELECT length(description), length(result), length(error) >= 3000000"
+        " FROM background_job_histories ORDER BY id LIMIT 2"
+    ) == [(long, None, True), (None, long, None)]
+    assert not [r for r in caplog.records if "cannot be read" in r.getMessage()]
+
+
 def test_a_wrong_schedule_fails_once_and_starves_nobody(tenant: OneTenant) -> None:
     bad = tenant.add(cron_spec="0 0 99 * *", last_run_at="2019-01-01")
     good = tenant.add(next_run_at="2021-01-01")

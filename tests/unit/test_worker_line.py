@@ -38,3 +38,31 @@ def test_a_worker_that_ends_without_reading_its_stop_is_heard_out(
 
     assert [message["event"] for message in asyncio.run(hear())] == ["recorded", "done"]
     assert caplog.record_tuples == []
+
+
+def test_a_report_that_is_too_long_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    """Nobody would read on otherwise: the worker would wait for ever, and its tenant with it."""
+
+    async def hear() -> list[str]:
+        ours, theirs = socket.socketpair()
+        read, write = os.pipe()
+        os.close(write)
+        ours.setblocking(False)
+        worker = Worker(1, lambda pid, number: None)
+        await worker.connect(ours, read)
+        lines = encode("log", text="x" * 5_000_000) + encode("recorded", job=1) + encode("done")
+        sending = asyncio.get_running_loop().run_in_executor(None, theirs.sendall, lines)
+        heard = []
+        async for message in worker.messages():
+            heard.append(message["event"])
+            if message["event"] == "done":
+                break
+        await sending
+        worker.close()
+        theirs.close()
+        return heard
+
+    assert asyncio.run(hear()) == ["recorded", "done"]
+    assert {record.fields["action"] for record in caplog.records} == {  # type: ignore[attr-defined]
+        "worker_report_unreadable"
+    }
