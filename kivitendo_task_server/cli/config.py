@@ -70,14 +70,14 @@ def _warn(text: str) -> None:
 
 
 def _print_settings(effective: Iterable[Effective], kivitendo_dir: Path) -> None:
-    from kivitendo_task_server.config.masking import printable
+    from kivitendo_task_server.config.masking import printable, shown_key
 
     sections: dict[str, list[Effective]] = {}
     for each in effective:
         sections.setdefault(each.section, []).append(each)
     for section, settings in sections.items():
         print(f"\n[{printable(section)}]")
-        lines = [f"{printable(each.key)} = {each.value}".rstrip() for each in settings]
+        lines = [f"{shown_key(each.key)} = {each.value}".rstrip() for each in settings]
         width = max((len(line) for line in lines if len(line) <= WIDEST), default=0)
         for line, each in zip(lines, settings, strict=True):
             print(f"{line:{width}}  # {each.origin.removeprefix(f'{kivitendo_dir}{os.sep}')}")

@@ -30,6 +30,13 @@ def shown(section: str, key: str, value: str) -> str:
     return printable(_PASSWORD_IN_URL.sub(rf"\1{MASK}@", value))
 
 
+def shown_key(key: str) -> str:
+    """The key as it may be shown: of "password ab" (from "password ab=c") only the first word."""
+    words = key.split(maxsplit=1)
+    is_half_a_secret = len(words) > 1 and _SECRET_NAME.search(key)
+    return f"{printable(words[0])} {MASK}" if is_half_a_secret else printable(key)
+
+
 def printable(text: str) -> str:
     """The text on one line, without what a terminal or a log would take for more than text."""
     return text if text.isprintable() else repr(text)[1:-1]

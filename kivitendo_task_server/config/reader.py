@@ -12,7 +12,7 @@ from kivitendo_task_server.config.environment import environment_changes
 from kivitendo_task_server.config.files import Sections
 from kivitendo_task_server.config.grammar import Entry
 from kivitendo_task_server.config.keys import KEYS, OWN_SECTIONS, RUNNER, RUNNERS_SECTION, Key
-from kivitendo_task_server.config.masking import printable, shown
+from kivitendo_task_server.config.masking import printable, shown, shown_key
 from kivitendo_task_server.config.parsers import UNSET, NotAllowed, Parser
 from kivitendo_task_server.errors import ConfigurationError
 
@@ -187,7 +187,7 @@ class Reader:
 
 def _line(entry: Entry) -> str:
     value = shown(entry.section, entry.key, entry.value)
-    return printable(f"[{entry.section}] {entry.key} = ") + value
+    return f"{printable(f'[{entry.section}]')} {shown_key(entry.key)} = {value}"
 
 
 def _lines(lines: tuple[int, ...]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -61,6 +62,18 @@ def test_another_file_by_option(kivitendo: Path) -> None:
         assert "node_id = b" in result.stdout, result.stderr
     result = check_config("-c", f"{kivitendo}/config/b.conf", cwd=Path("/"))
     assert "(found by the place of -c" in result.stdout
+
+
+def test_a_password_with_an_equals_sign_that_lacks_its_own(kivitendo: Path) -> None:
+    """Its first half is a part of the key."""
+    (kivitendo / "config/kivitendo.conf").write_text(
+        "[own]\nmy password erste=zweite\n[task_server]\npassword erste=zweite\n"
+    )
+    result = check_config(cwd=kivitendo)
+    assert result.returncode == 0
+    assert "\nmy ******** = ********  #" in result.stdout
+    assert "[task_server] password ******** = ********: unknown key" in result.stderr
+    assert not re.search("erste|zweite", result.stdout + result.stderr)
 
 
 def test_warnings_on_stderr(kivitendo: Path) -> None:
