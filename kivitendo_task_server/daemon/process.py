@@ -65,8 +65,6 @@ def run(plan: Plan, announce: Announce = lambda warning: None) -> int:
     # and no signal may keep it from removing its PID file (weakness 5)
     signals.defer()
     with contextlib.closing(PidFile.acquire(plan.pid_file)), _reporter(plan, announce) as reporter:
-        for warning in plan.loaded.warnings:
-            log.warning(warning, extra=fields("configuration"))
         if os.geteuid() == 0:
             log.warning(
                 "running as the administrator; set run_as in [task_server] to kivitendo's user",
@@ -241,6 +239,8 @@ def _serve(plan: Plan, reporter: Reporter) -> int:
         )
     from kivitendo_task_server.scheduling import once
 
+    for warning in plan.loaded.warnings:
+        log.warning("%s", warning, extra=fields("configuration_warning"))
     reporter.ready()
     summary = once.run_job(
         plan.run_job,
