@@ -175,11 +175,12 @@ def _help(arguments: argparse.Namespace) -> int:
 
 
 def _run_start(arguments: argparse.Namespace, *, foreground: bool) -> int:
-    from kivitendo_task_server.daemon import pidfile
+    from kivitendo_task_server.daemon import control, pidfile
 
     target = _target(arguments)
     found = pidfile.inspect(target.pid_file)
     if found.state is pidfile.State.RUNNING:
+        control.refuse_if_ending(target.pid_file, found.pid)
         return _already_running(found.pid)
     loaded = _configuration(arguments, target)
     return _launch(arguments, target, loaded, foreground=foreground)

@@ -100,6 +100,17 @@ def details(pid_file: Path) -> list[str]:
     ]
 
 
+def refuse_if_ending(pid_file: Path, pid: int | None) -> None:
+    """Raise ControlError for a service that runs, but not for long: it is no successful start."""
+    told = report.read(pid_file, pid) if pid else None
+    if told is not None and told.ending is True:
+        raise ControlError(
+            f"the service (pid {pid}) was told to end and is finishing its running jobs",
+            where=str(pid_file),
+            remedy="start it when it has ended; status tells",
+        )
+
+
 def stop(pid_file: Path, say: Say, stop_timeout: int = 60) -> None:
     """End the service: running jobs may finish in its ``stop_timeout``, then ever more strictly.
 

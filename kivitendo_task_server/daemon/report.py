@@ -28,6 +28,8 @@ class Report:
     stop_timeout: int = 60
     """Seconds; what ``stop`` has to be patient for."""
     text: str = "starting"
+    ending: bool = False
+    """It has been told to end, and finishes the running jobs."""
     reloads: int = 0
     """How many reloads are over; ``reload`` waits for the next."""
     reload_error: str | None = None

@@ -83,7 +83,7 @@ class Reporter:
 
     def stopping(self) -> None:
         """The end has begun; running jobs get the time they are allowed, from systemd as well."""
-        self._change(text="stopping, waiting for running jobs")
+        self._change(text="stopping, waiting for running jobs", ending=True)
         self._notifier.stopping(self._report.text)
         self._notifier.extend(self._report.stop_timeout + 10)
 

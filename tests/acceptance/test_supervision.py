@@ -86,6 +86,24 @@ def test_stop_finishes_the_running_job_and_begins_no_other(
     assert statuses(tenant.access) == ["success"]
 
 
+def test_start_does_not_take_a_service_that_is_ending_for_a_running_one(
+    tenant: OneTenant, tmp_path: Path
+) -> None:
+    """Weakness 4: success would be reported, and a moment later nothing runs."""
+    began = tmp_path / "began"
+    sleeping_job(tenant.access, began, 3)
+    with real_service(tenant.installation) as service:
+        until(began.exists)
+        service.process.terminate()
+        until(lambda: "stopping" in tenant.installation.run("status").stdout)
+        start = tenant.installation.run("start")
+        assert (start.returncode, start.stdout) == (7, "")
+        assert f"(pid {service.process.pid}) was told to end" in start.stderr
+        assert service.process.wait(60) == 0
+    assert statuses(tenant.access) == ["success"]
+    assert tenant.installation.run("start").returncode == 0
+
+
 def test_a_running_job_is_finished_under_the_old_configuration(
     tenant: OneTenant, tmp_path: Path
 ) -> None:
