@@ -13,9 +13,10 @@ import sys
 from typing import Any
 
 import psycopg2
+from psycopg2.errors import LockNotAvailable, ReadOnlySqlTransaction
 
 from kivitendo_task_server.database.connection import one_line
-from kivitendo_task_server.errors import TaskServerError
+from kivitendo_task_server.errors import DatabaseError, TaskServerError
 from kivitendo_task_server.log import ROOT
 from kivitendo_task_server.scheduling import runner
 from kivitendo_task_server.scheduling.messages import (
@@ -53,10 +54,26 @@ def work(channel: socket.socket, output: int) -> int:
         return INTERRUPTED
     except ConnectionError:
         return 0  # the supervisor is gone
-    except (TaskServerError, psycopg2.Error, OSError, runner.ConnectionLostError) as error:
-        with contextlib.suppress(ConnectionError):
-            reports.send("lost", error=one_line(error))
+    except psycopg2.Error as error:
+        _report_end(reports, _explained(error, batch))
+    except (TaskServerError, OSError, runner.ConnectionLostError) as error:
+        _report_end(reports, error)
     return 0
+
+
+def _report_end(reports: Reports, error: Exception) -> None:
+    with contextlib.suppress(ConnectionError):
+        reports.send("lost", error=one_line(error))
+
+
+def _explained(error: psycopg2.Error, batch: Batch) -> DatabaseError:
+    """What the job queue ran into, with where and what to do."""
+    remedy = ""
+    if isinstance(error, ReadOnlySqlTransaction):
+        remedy = "jobs need a database that may be written: is it a standby, or set to read-only?"
+    elif isinstance(error, LockNotAvailable):
+        remedy = "who has locked background_jobs?"
+    return DatabaseError(one_line(error), where=f"database {batch.tenant.access}", remedy=remedy)
 
 
 def _log_to(reports: Reports, *, debug: bool) -> None:

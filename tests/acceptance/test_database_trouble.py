@@ -170,6 +170,42 @@ def test_connections_killed_under_load(tenant: OneTenant) -> None:
         assert service.stop() == 0
 
 
+def test_a_database_that_is_read_only_or_renamed_comes_back(
+    tenant: OneTenant, cluster: EmbeddedPostgres
+) -> None:
+    name = tenant.access.name
+    troubles = {
+        "cannot execute SELECT in a read-only transaction (jobs need a database that may be": (
+            f"ALTER DATABASE {name} SET default_transaction_read_only = on",
+            f"ALTER DATABASE {name} RESET default_transaction_read_only",
+        ),
+        "does not exist (check database, user and password)": (
+            f"ALTER DATABASE {name} RENAME TO {name}_elsewhere",
+            f"ALTER DATABASE {name}_elsewhere RENAME TO {name}",
+        ),
+    }
+    with real_service(tenant.installation) as service:
+        for number, (text, (begin, end)) in enumerate(troubles.items(), 1):
+            job = tenant.add(next_run_at="2099-01-01")
+            until(lambda: len(service.lines("tenant_back")) == number - 1)  # noqa: B023
+            tenant.execute("UPDATE background_jobs SET next_run_at = '2020-01-01'")
+            statement(
+                cluster,
+                f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'",
+            )
+            statement(cluster, begin)
+            service.wake_up()
+            until(lambda: len(service.lines("tenant_failing")) == number)  # noqa: B023
+            line = service.lines("tenant_failing")[-1]
+            assert text in line
+            assert f"/{name}: " in line
+            statement(cluster, end)
+            until(lambda: _ran(tenant.access, job))  # noqa: B023
+        until(lambda: len(service.lines("tenant_back")) == len(troubles))
+        assert len(service.lines("tenant_failing")) == len(troubles)
+        assert service.stop() == 0
+
+
 def test_lame_tenants_harm_nobody_and_come_back(
     kivitendo_dir: KivitendoDir, new_database: NewDatabase
 ) -> None:
