@@ -184,15 +184,14 @@ def test_a_database_that_is_read_only_or_renamed_comes_back(
             f"ALTER DATABASE {name}_elsewhere RENAME TO {name}",
         ),
     }
+    sessions = f"pg_stat_activity WHERE datname = '{name}'"
+    cut_off = f"SELECT pg_terminate_backend(pid) FROM {sessions}"  # noqa: S608
     with real_service(tenant.installation) as service:
         for number, (text, (begin, end)) in enumerate(troubles.items(), 1):
             job = tenant.add(next_run_at="2099-01-01")
             until(lambda: len(service.lines("tenant_back")) == number - 1)  # noqa: B023
             tenant.execute("UPDATE background_jobs SET next_run_at = '2020-01-01'")
-            statement(
-                cluster,
-                f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'",
-            )
+            statement(cluster, cut_off)
             statement(cluster, begin)
             service.wake_up()
             until(lambda: len(service.lines("tenant_failing")) == number)  # noqa: B023
