@@ -33,7 +33,16 @@ def connect(
 def parameters(
     access: DatabaseAccess, purpose: str, connect_timeout: int = CONNECT_TIMEOUT
 ) -> dict[str, Any]:
-    """What libpq is told, for connections of both kinds (blocking, asynchronous)."""
+    """What libpq is told, for connections of both kinds (blocking, asynchronous).
+
+    Raises AccessRefused if no database is named: libpq would take the one called like the user.
+    """
+    if not access.name:
+        raise AccessRefused(
+            "no database is named",
+            where=f"database {access}",
+            remedy="enter its name where the client or the authentication database is configured",
+        )
     return {
         "host": access.host or "localhost",
         "port": access.port or 5432,

@@ -14,7 +14,7 @@ from kivitendo_fixture import until
 from kivitendo_task_server.config.settings import DatabaseAccess
 from kivitendo_task_server.database.asynchronous import AsyncConnection
 from kivitendo_task_server.database.connection import Connection, connect
-from kivitendo_task_server.errors import DatabaseError
+from kivitendo_task_server.errors import AccessRefused, DatabaseError
 
 SETTINGS = (
     "SELECT current_setting('tcp_keepalives_idle'), current_setting('tcp_keepalives_interval'),"
@@ -88,3 +88,12 @@ def test_a_host_with_several_addresses_is_reached_by_the_one_that_answers(
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
     access = replace(tenant_access, host="db.example")
     assert _waited_for(access) == [("20", "10", "3", "read committed", True)]
+
+
+@pytest.mark.parametrize("ask", [_blocking, _waited_for])
+def test_a_client_without_the_name_of_its_database_gets_no_other_one(
+    tenant_access: DatabaseAccess, ask: Callable[[DatabaseAccess], Rows]
+) -> None:
+    """PostgreSQL's library would take the one that is called like the user."""
+    with pytest.raises(AccessRefused, match="no database is named"):
+        ask(replace(tenant_access, name=""))
