@@ -100,7 +100,7 @@ class Supervisor:
             else None
         )
         self._loops: dict[Tenant, tuple[TenantLoop, asyncio.Task[None]]] = {}
-        self._ending: set[asyncio.Task[None]] = set()
+        self._ending: dict[asyncio.Task[None], Tenant] = {}
         self._stop = asyncio.Event()
         self._telling: asyncio.TimerHandle | None = None
         self._exit_code = 0
@@ -192,13 +192,18 @@ class Supervisor:
         for tenant in [known for known in self._loops if known not in wanted]:
             loop, task = self._loops.pop(tenant)
             loop.retire()
-            self._ending.add(task)
-            task.add_done_callback(self._ending.discard)
+            self._ending[task] = tenant
+            task.add_done_callback(self._ending.pop)
             log.info("is served no longer", extra=fields("tenant_gone", tenant=tenant.name))
         for tenant in tenants:
             if tenant not in self._loops:
                 loop = TenantLoop(tenant, self._service)
-                self._loops[tenant] = (loop, asyncio.create_task(loop.serve()))
+                before = [
+                    task
+                    for task, gone in self._ending.items()
+                    if gone.access.place == tenant.access.place
+                ]
+                self._loops[tenant] = (loop, asyncio.create_task(loop.serve(after=before)))
                 log.info("is served", extra=fields("tenant_new", tenant=tenant.name))
         self._service.notifier.take_up(tenants)
         self._tell_states()

@@ -7,7 +7,7 @@ growing pauses, and the log has one line per change of state, not per attempt.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from kivitendo_task_server.config.settings import Settings
@@ -27,6 +27,7 @@ PAUSES = (5.0, 10.0, 20.0, 40.0, 60.0)
 """Seconds until the next attempt after failures in a row; the last one for all later ones."""
 
 WAITING = "waiting"
+CHANGED = "a job that began before the tenant was changed is still running"
 QUEUING = "jobs are due and wait for their turn"
 
 
@@ -84,8 +85,16 @@ class TenantLoop:
 
     # --- the coroutine ----------------------------------------------------------------------
 
-    async def serve(self) -> None:
-        """Serve until retired; the first look is at once."""
+    async def serve(self, *, after: Collection[asyncio.Task[None]] = ()) -> None:
+        """Serve until retired; the first look is at once.
+
+        ``after`` are those who served the same database until now: how their last jobs end is for
+        them to record, they know why.
+        """
+        if after:
+            self._set_state(CHANGED)
+            await asyncio.wait(after)
+            self._set_state(WAITING)
         self._task = asyncio.current_task()
         self._wake.set()
         try:

@@ -302,6 +302,7 @@ def test_a_tenant_changed_while_its_job_runs_does_not_repeat_what_ended_for_its_
         until(lambda: len(service.lines("job_failed")) == 1)
         service.wake_up()
         assert service.stop() == 0
+        assert service.lines("internal_error") == []
     assert tenant.history() == [
         ("Sleep", "failure", None, "the job exceeded its time limit of 2 s")
     ]
