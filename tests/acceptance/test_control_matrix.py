@@ -23,8 +23,7 @@ needs_root = pytest.mark.skipif(
 )
 
 HOLDER = """
-import fcntl, os, signal, sys, time
-signal.signal(signal.SIGINT, signal.SIG_DFL)  # ignored in what a shell runs in the background
+import fcntl, os, sys, time
 file = open(sys.argv[1], "a+")
 fcntl.flock(file, fcntl.LOCK_EX)
 file.truncate(0)
